@@ -1,0 +1,61 @@
+package pod
+
+import (
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ContainerSpec is one container, fully resolved: what agent/runtime needs to create it
+// beyond the image's own configuration. Nothing in it refers to other API objects.
+type ContainerSpec struct {
+	PodUID       types.UID
+	PodNamespace string
+	PodName      string
+	Name         string
+	Kind         Kind
+	Attempt      int
+	Fingerprint  string
+
+	Image      string   // reference, present in containerd
+	Command    []string // expanded; nil: the image's entrypoint
+	Args       []string // expanded; nil: the image's cmd
+	WorkingDir string   // empty: the image's
+	Env        []EnvVar // expanded; laid over the image's
+	Mounts     []Mount
+
+	Stdin, StdinOnce, TTY bool
+
+	Resources    v1.ResourceRequirements
+	OOMScoreAdj  int
+	CgroupParent string // as agent/cgroup gave it
+
+	// Security is the container's security context with the pod's merged in; never nil.
+	Security *v1.SecurityContext
+	// PodSecurity is the pod's own (fsGroup, supplemental groups, sysctls); may be nil.
+	PodSecurity *v1.PodSecurityContext
+
+	Hostname                      string
+	HostNetwork, HostPID, HostIPC bool
+	ShareProcessNamespace         bool
+
+	// SystemCritical pods and privileged containers get a shim of their own.
+	SystemCritical bool
+
+	LogPath                string // absolute, CRI format
+	TerminationMessagePath string // in the container; empty: none
+	// TerminationMessageHostPath is the file mounted there.
+	TerminationMessageHostPath string
+	StopSignal                 string // "SIGTERM"; empty: the image's, else SIGTERM
+}
+
+// EnvVar is one resolved environment variable.
+type EnvVar struct{ Name, Value string }
+
+// Mount is one bind mount into a container.
+type Mount struct {
+	HostPath          string
+	ContainerPath     string
+	ReadOnly          bool
+	RecursiveReadOnly bool
+	Propagation       v1.MountPropagationMode // empty: None
+}
