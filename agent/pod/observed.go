@@ -11,9 +11,10 @@ type Kind string
 
 // The kinds of container. An init container with restartPolicy Always is a Sidecar.
 const (
-	Init    Kind = "init"
-	Sidecar Kind = "sidecar"
-	Main    Kind = "main"
+	Init      Kind = "init"
+	Sidecar   Kind = "sidecar"
+	Main      Kind = "main"
+	Ephemeral Kind = "ephemeral" // kubectl debug: started once, never restarted
 )
 
 // State is where one attempt of a container stands. States are ordered: an observed container never goes back.
@@ -26,8 +27,12 @@ const (
 	Exited
 )
 
-// Observed is what the node holds of one pod, read from containerd, the kernel and the
-// mounts, never remembered. The zero value is a pod of which nothing exists.
+// Observed is what the node holds of one pod. What can be read from containerd, the kernel
+// and the mounts is read, never remembered. The zero value is a pod of which nothing exists.
+//
+// agent/runtime fills UID, Namespace, Name, Sandbox and Containers; agent/podrun adds the
+// rest from the other doors, from the store (Facts) and from this run's own work (Images,
+// Troubles, VolumesReady, CgroupReady, Container.Live), whose loss at a restart of the agent does no harm.
 type Observed struct {
 	UID        types.UID
 	Namespace  string // from labels, so that a pod nobody assigned can still be named
@@ -38,6 +43,79 @@ type Observed struct {
 	Volumes bool
 	// Cgroup is true while the pod's own cgroup exists.
 	Cgroup bool
+
+	// VolumesReady and CgroupReady say that this run of the agent has made sure of them, so
+	// that containers may be created.
+	VolumesReady, CgroupReady bool
+	// Images is what is known of each container's image, by container name.
+	Images map[string]Image
+	// Troubles is why the latest attempt to make or start a container did not work, by container name.
+	Troubles map[string]Trouble
+	// Facts is what Plan asked to be remembered last; zero for a new pod.
+	Facts Facts
+}
+
+// ImageState is where an image stands for one attempt of a container.
+type ImageState int
+
+// The states of an image.
+const (
+	ImageUnknown ImageState = iota
+	ImagePulling
+	ImagePresent
+	ImageFailed
+)
+
+// Image is what this run of the agent knows of the image that one attempt needs.
+type Image struct {
+	Ref     string
+	Attempt int // of the container it was looked for
+	State   ImageState
+	// Where State is ImageFailed: how often in a row, when last, and the reason as kubectl shows
+	// it (ErrImagePull, ErrImageNeverPull, InvalidImageName, RegistryUnavailable …).
+	Failures int
+	FailedAt time.Time
+	Reason   string
+	Message  string
+}
+
+// Trouble is why a container could not be created or started.
+type Trouble struct {
+	Attempt int
+	Count   int // in a row
+	At      time.Time
+	Reason  string // CreateContainerConfigError, CreateContainerError, RunContainerError
+	Message string
+}
+
+// Verdict is what a probe says at present.
+type Verdict int
+
+// Unknown until the first result of this run of the agent that passes a threshold.
+const (
+	Unknown Verdict = iota
+	Success
+	Failure
+)
+
+// HookState is where a lifecycle hook stands.
+type HookState int
+
+// The states of a hook.
+const (
+	HookIdle HookState = iota
+	HookRunning
+	HookDone
+	HookFailed
+)
+
+// Live is what this run of the agent has learnt of, and done to, one attempt. The zero value
+// is what a fresh agent knows.
+type Live struct {
+	Startup, Readiness, Liveness Verdict
+	ProbeMessage                 string // of the probe that says Failure, for the event
+	PostStart, PreStop           HookState
+	TermAt, KillAt               time.Time // the stop signal, SIGKILL was sent; zero: not by this run
 }
 
 // Sandbox is a pod's pinned namespaces and its network attachment.
@@ -63,10 +141,12 @@ type Container struct {
 	StartedAt   time.Time
 	FinishedAt  time.Time
 	ExitCode    int
-	Signal      int    // 0: none
+	Signal      int // 0: none
 	OOMKilled   bool
 	// Reason and Message are set where the container never ran (Reason StartError,
 	// ContainerCannotRun …), or Message holds the termination message.
 	Reason  string
 	Message string
+	// Live is filled by agent/podrun.
+	Live Live
 }
