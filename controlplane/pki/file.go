@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"coracle/internal/atomicfile"
 )
 
 const (
@@ -15,42 +17,7 @@ const (
 	dirMode  = 0o700
 )
 
-// writeFile puts data at path so that after a crash at any instruction the path holds the old content or the new one:
-// a temporary file beside it, fsync, rename, fsync of the directory.
-func writeFile(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
-	if err := errors.Join(tmp.Chmod(fileMode), writeAll(tmp, data), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return syncDir(dir)
-}
-
-func writeAll(f *os.File, data []byte) error {
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	return nil
-}
+func writeFile(path string, data []byte) error { return atomicfile.Write(path, data, fileMode) }
 
 // readFile returns nil without error when the file does not exist. A mode that lets others read is tightened, because a
 // copy made by hand (cp, tar as another user) commonly loses it.
@@ -84,16 +51,12 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// removeLeftovers deletes temporary files of writes that a kill cut short.
-func removeLeftovers(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, ".*.*"))
-	if err != nil {
-		return err
+// removeLeftovers deletes temporary files of writes that a kill cut short. The lock is held.
+func (m *Material) removeLeftovers() error {
+	var errs []error
+	for _, path := range []string{m.CAFile, m.CAKeyFile, m.ServiceAccountKeyFile, m.EncryptionKeyFile, m.markerFile(),
+		m.Serving.File, m.Gateway.File, m.Admin.File, m.KubeconfigFile} {
+		errs = append(errs, atomicfile.RemoveLeftovers(path))
 	}
-	for _, path := range left {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove leftover %s: %w", path, err)
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -94,10 +94,10 @@ func Ensure(dir string, options Options) (*Material, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := removeLeftovers(dir); err != nil {
+	m := newMaterial(dir, options)
+	if err := m.removeLeftovers(); err != nil {
 		return nil, err
 	}
-	m := newMaterial(dir, options)
 	if err := m.ensureRoots(); err != nil {
 		return nil, err
 	}
@@ -156,6 +156,15 @@ func newMaterial(dir string, o Options) *Material {
 
 // CAHash pins the CA for joining nodes: "sha256:" and the hex digest of its SubjectPublicKeyInfo.
 func (m *Material) CAHash() string { return m.authority.hash() }
+
+// HashCA is CAHash for a CA certificate in PEM.
+func HashCA(caPEM []byte) (string, error) {
+	certs, err := parseCerts(caPEM)
+	if err != nil {
+		return "", err
+	}
+	return (&authority{cert: certs[0]}).hash(), nil
+}
 
 // CAPool holds the cluster CA alone.
 func (m *Material) CAPool() *x509.CertPool {

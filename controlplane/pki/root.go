@@ -14,9 +14,11 @@ import (
 // secretSize is the key length of AES-256 and of secretbox.
 const secretSize = 32
 
+func (m *Material) markerFile() string { return filepath.Join(m.Dir, "complete") }
+
 // ensureRoots makes or loads what cannot be made twice: CA, service-account keys, encryption keys.
 func (m *Material) ensureRoots() error {
-	marker := filepath.Join(m.Dir, "complete")
+	marker := m.markerFile()
 	complete, err := readFile(marker)
 	if err != nil {
 		return err
