@@ -1,0 +1,84 @@
+package integration
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// within fails the test when what was measured is over the budget, and prints both either way.
+func within(t *testing.T, what string, got, budget float64, unit string) {
+	t.Helper()
+	t.Logf("%-56s %8.2f of %8.2f %s", what, got, budget, unit)
+	if got > budget {
+		t.Errorf("%s: %.2f %s is over the budget of %.2f", what, got, unit, budget)
+	}
+}
+
+func TestBudgetBinaries(t *testing.T) {
+	for name, budget := range map[string]float64{"coracle-agent": 45, "coracle-controlplane": 110} {
+		info, err := os.Stat(binary(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, "size of "+name, float64(info.Size())/1e6, budget, "MB")
+	}
+}
+
+// TestBudgetPods holds what one pod and 100 pods may cost in time, as ratios to `ctr run` in the same run, and in
+// memory and CPU.
+func TestBudgetPods(t *testing.T) {
+	s := newSpace(t)
+	createToReady(s, 1, "warm") // image present, everything paged in
+	within(t, "agent, private memory with 1 pod", privateMB(t, s.agent.pid()), 16, "MB")
+	within(t, "control plane, private memory with 1 pod", privateMB(t, s.control.pid()), 90, "MB")
+
+	var ratios []float64
+	for i := range 5 {
+		own := createToReady(s, 1, "one"+string(rune('a'+i)))
+		ratios = append(ratios, own.Seconds()/s.floor(t, 1).Seconds())
+	}
+	within(t, "pod create to Ready, median of 5", median(ratios), 1.0, "x ctr run -d")
+
+	floor := s.floor(t, 100)
+	agentCPU, controlCPU := cpuSeconds(t, s.agent.pid()), cpuSeconds(t, s.control.pid())
+	own := createToReady(s, 94, "many") // with the six above, 100 pods
+	within(t, "100 pods at once, all Ready", own.Seconds()/floor.Seconds(), 0.6, "x ctr run -d")
+	used := cpuSeconds(t, s.agent.pid()) - agentCPU + cpuSeconds(t, s.control.pid()) - controlCPU
+	within(t, "CPU for each pod started, agent and control plane", used/94, 0.025, "s")
+
+	within(t, "agent, private memory with 100 pods", privateMB(t, s.agent.pid()), 40, "MB")
+	within(t, "agent, log writer, containerd and shims, PSS", s.nodePSS(t), 250, "MB")
+	within(t, "control plane, private memory with 100 pods", privateMB(t, s.control.pid()), 200, "MB")
+	rest(t, s, "100 pods", 0.03)
+}
+
+// rest measures what everything costs while nothing happens: CPU as a share of one core, disk writes and log lines.
+func rest(t *testing.T, s *space, with string, budget float64) {
+	t.Helper()
+	pids := []int{s.agent.pid(), s.control.pid(), s.containerd.pid(), s.logs.pid()}
+	total := func() (sum float64) {
+		for _, pid := range pids {
+			sum += cpuSeconds(t, pid)
+		}
+		return sum
+	}
+	settle := time.NewTimer(15 * time.Second) // status reports and events of the start are through by then
+	<-settle.C
+	cpu, lines := total(), s.agent.tail(1)
+	written := writtenBytes(t, s.agent.pid())
+	const span = 30 * time.Second
+	window := time.NewTimer(span)
+	<-window.C
+	within(t, "CPU at rest with "+with, (total()-cpu)/span.Seconds(), budget, "of a core")
+	within(t, "agent's disk writes at rest with "+with, float64(writtenBytes(t, s.agent.pid())-written), 0, "bytes")
+	if now := s.agent.tail(1); now != lines {
+		t.Errorf("at rest with %s the agent logged: %s", with, now)
+	}
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,278 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"coracle/internal/testimage"
+)
+
+// cluster is a whole Coracle on this machine: registry, containerd, control plane, log writer and agent, each a real
+// process with state, sockets, ports, bridge and cgroup of its own, so that it meets nothing else that runs here.
+type cluster struct {
+	dir        string // state; removed at the end
+	sockets    string // short paths, for sockets and pinned namespaces
+	id         string // four letters in the names of links and cgroups
+	kubeconfig string
+	registry   string // HOST:PORT
+	image      string // busybox, in the registry
+	demo       string // the demo web server, in the registry
+	apiPort    int
+	gwPort     int
+
+	containerd, registryd, control, logs, agent *process
+}
+
+const (
+	bin      = "../bin"
+	nodeName = "node-under-test"
+)
+
+func binary(name string) string {
+	p, err := filepath.Abs(filepath.Join(bin, name))
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// startCluster brings everything up and waits until the node is Ready. On an error everything is taken down again.
+func startCluster(ctx context.Context) (c *cluster, err error) {
+	c = &cluster{}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, c.logTails(20))
+			_, _ = c.down()
+		}
+	}()
+	if err := c.layOut(); err != nil {
+		return c, err
+	}
+	for _, p := range []*process{c.containerd, c.registryd, c.control} {
+		if err := p.start(); err != nil {
+			return c, err
+		}
+	}
+	if err := eventually(30*time.Second, func() error { return c.pushImages(ctx) }); err != nil {
+		return c, err
+	}
+	if err := eventually(90*time.Second, func() error { _, err := c.kubectl("get", "--raw", "/readyz"); return err }); err != nil {
+		return c, fmt.Errorf("control plane not ready: %w", err)
+	}
+	if err := c.join(); err != nil {
+		return c, err
+	}
+	for _, p := range []*process{c.logs, c.agent} {
+		if err := p.start(); err != nil {
+			return c, err
+		}
+	}
+	return c, c.waitNodeReady(60 * time.Second)
+}
+
+func (c *cluster) layOut() error {
+	dir, err := os.MkdirTemp("", "coracle-it-")
+	if err != nil {
+		return err
+	}
+	c.dir = dir
+	if c.sockets, err = os.MkdirTemp("/run", "cor"); err != nil {
+		return err
+	}
+	c.id = filepath.Base(c.sockets)[3:]
+	c.id = c.id[:min(6, len(c.id))]
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	c.registry = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	c.apiPort, c.gwPort = ports[1], ports[2]
+	c.image, c.demo = c.registry+"/busybox:1", c.registry+"/demo:1"
+	c.kubeconfig = filepath.Join(dir, "admin.kubeconfig")
+
+	files := map[string]string{
+		"containerd.toml": fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
+			filepath.Join(dir, "containerd"), filepath.Join(c.sockets, "c"), c.containerdSocket()),
+		"registry.yml": fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
+			filepath.Join(dir, "registry"), c.registry),
+		"agent.yaml": c.agentConfig(),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "cni"), 0o755); err != nil {
+		return err
+	}
+	c.containerd = newProcess(dir, "containerd", "containerd", "--config", filepath.Join(dir, "containerd.toml"), "--log-level", "warn")
+	c.registryd = newProcess(dir, "registry", "docker-registry", "serve", filepath.Join(dir, "registry.yml"))
+	c.control = newProcess(dir, "controlplane", binary("coracle-controlplane"), "serve",
+		"--data-dir", filepath.Join(dir, "controlplane"), "--kubeconfig", c.kubeconfig,
+		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
+		"--secure-port", fmt.Sprint(c.apiPort), "--gateway-port", fmt.Sprint(c.gwPort), "--pod-cidr", "10.211.0.0/16")
+	c.logs = newProcess(dir, "log-writer", binary("coracle-agent"), "log-writer", "--config", filepath.Join(dir, "agent.yaml"))
+	c.agent = newProcess(dir, "agent", binary("coracle-agent"), "run", "--config", filepath.Join(dir, "agent.yaml"))
+	return nil
+}
+
+func (c *cluster) agentConfig() string {
+	return fmt.Sprintf(`nodeName: %s
+server: 127.0.0.1:%d
+stateDir: %[3]s/agent
+rootDir: %[3]s/kubelet
+runDir: %s/a
+logDir: %[3]s/log
+cgroupRoot: /coracle-it-%[5]s
+containerd:
+  socket: %[6]s
+  certsDir: %[3]s/certs.d
+cni:
+  confDir: %[3]s/cni
+  bridge: cor%[5]s
+`, nodeName, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket())
+}
+
+func (c *cluster) containerdSocket() string { return filepath.Join(c.sockets, "c.sock") }
+
+func (c *cluster) pushImages(ctx context.Context) error {
+	busybox := testimage.Busybox("/bin/busybox", []string{"sh", "sleep", "echo", "cat", "ls", "env", "id", "hostname", "httpd", "nc",
+		"touch", "false", "true", "pwd", "tar", "head", "tail", "stat", "mkdir", "rm", "kill", "ps", "ip", "date", "seq", "wc", "yes", "dd", "mount", "readlink", "tee", "tr", "printf", "cut"})
+	if err := testimage.Push(ctx, c.image, busybox); err != nil {
+		return err
+	}
+	return testimage.Push(ctx, c.demo, testimage.Spec{
+		Files:      map[string]testimage.File{"/demo": {Source: binary("coracle-demo")}},
+		Entrypoint: []string{"/demo"}, User: "65534",
+	})
+}
+
+// join makes a token on the control plane and spends it on the agent.
+func (c *cluster) join() error {
+	token, err := c.token("token")
+	if err != nil {
+		return err
+	}
+	hash, err := c.token("ca-hash")
+	if err != nil {
+		return err
+	}
+	_, err = output(nil, "", binary("coracle-agent"), "join", "--config", filepath.Join(c.dir, "agent.yaml"), "--token", token, "--ca-hash", hash)
+	return err
+}
+
+func (c *cluster) token(print string) (string, error) {
+	out, err := output(nil, "", binary("coracle-controlplane"), "token", "create", "--kubeconfig", c.kubeconfig,
+		"--data-dir", filepath.Join(c.dir, "controlplane"), "--ttl", "10m", "--print", print)
+	return strings.TrimSpace(out), err
+}
+
+func (c *cluster) kubectl(args ...string) (string, error) { return c.kubectlStdin("", args...) }
+
+func (c *cluster) kubectlStdin(stdin string, args ...string) (string, error) {
+	return output([]string{"KUBECONFIG=" + c.kubeconfig, "HOME=" + c.dir}, stdin, append([]string{binary("kubectl")}, args...)...)
+}
+
+func (c *cluster) waitNodeReady(d time.Duration) error {
+	return eventually(d, func() error {
+		out, err := c.kubectl("get", "node", nodeName, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}`)
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(out, "True") {
+			return fmt.Errorf("node is not Ready: %q", out)
+		}
+		return nil
+	})
+}
+
+// down takes everything away and returns what was left behind on the machine.
+func (c *cluster) down() (left []string, err error) {
+	if c.agent != nil && c.agent.cmd != nil {
+		c.agent.stop()
+	}
+	if c.agent != nil {
+		if _, e := output(nil, "", binary("coracle-agent"), "reset", "--config", filepath.Join(c.dir, "agent.yaml")); e != nil {
+			err = e
+		}
+	}
+	left = c.leftovers()
+	for _, p := range []*process{c.logs, c.control, c.registryd, c.containerd} {
+		if p != nil && p.cmd != nil {
+			p.stop()
+		}
+	}
+	for _, d := range []string{c.dir, c.sockets} {
+		if d == "" {
+			continue
+		}
+		if mounted := mountsBelow(d); len(mounted) > 0 {
+			return append(left, mounted...), fmt.Errorf("still mounted below %s, not deleted", d)
+		}
+		if e := os.RemoveAll(d); e != nil && err == nil {
+			err = e
+		}
+	}
+	return left, err
+}
+
+func (c *cluster) logTails(lines int) string {
+	var b strings.Builder
+	for _, p := range []*process{c.control, c.agent, c.logs, c.containerd, c.registryd} {
+		if p != nil {
+			fmt.Fprintf(&b, "--- %s\n%s\n", p.name, p.tail(lines))
+		}
+	}
+	return b.String()
+}
+
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// eventually asks until the answer is nil, and returns the last answer when the time is up.
+func eventually(d time.Duration, ask func() error) error {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-deadline.C:
+			return fmt.Errorf("after %s: %w", d, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// get decodes one object as kubectl gives it.
+func (c *cluster) get(t testing.TB, into any, args ...string) {
+	t.Helper()
+	out, err := c.kubectl(append(append([]string{"get"}, args...), "-o", "json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		t.Fatalf("kubectl get %v printed no JSON: %v\n%s", args, err, out)
+	}
+}
