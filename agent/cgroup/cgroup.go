@@ -1,0 +1,213 @@
+// Package cgroup makes and removes the control groups of pods, on cgroup v1 and v2, through
+// the file system or through systemd's slices. The containers' own groups are the OCI runtime's.
+//
+//	<root>/                         all pods; root is "coracle" unless configured
+//	<root>/pod<uid>/                a guaranteed pod
+//	<root>/burstable/pod<uid>/      cpu weight: the sum of its pods'
+//	<root>/besteffort/pod<uid>/     cpu weight: the least
+//
+// With the systemd driver the same tree is made of slices: <root>-burstable-pod<uid>.slice.
+// What a pod gets is computed from its spec alone (plan.go, PURE). Invariants: making twice
+// changes nothing; nothing outside <root> is ever written or removed.
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Config is what Cgroups needs. Log is required.
+type Config struct {
+	Root      string // name of the group of all pods, without slashes; default "coracle"
+	Driver    string // auto (default), cgroupfs or systemd
+	PodPids   int64  // processes a pod may have; 0: no limit
+	MountRoot string // default /sys/fs/cgroup
+	Log       *slog.Logger
+}
+
+// The drivers.
+const (
+	DriverAuto     = "auto"
+	DriverCgroupfs = "cgroupfs"
+	DriverSystemd  = "systemd"
+)
+
+// Cgroups is the node's tree of pod groups. Safe for concurrent use.
+type Cgroups struct {
+	cfg     Config
+	unified bool
+	systemd bool
+	// hierarchies are the mount points, by v1 controller name; in v2 the only one is "".
+	hierarchies map[string]string
+
+	mu sync.Mutex // one change of the tree at a time
+}
+
+// New finds out which version and driver the machine has.
+func New(cfg Config) (*Cgroups, error) {
+	if cfg.Log == nil {
+		return nil, errors.New("cgroup: Log is required")
+	}
+	if cfg.Root == "" {
+		cfg.Root = "coracle"
+	}
+	if cfg.MountRoot == "" {
+		cfg.MountRoot = "/sys/fs/cgroup"
+	}
+	if strings.ContainsAny(cfg.Root, "/-.") {
+		return nil, fmt.Errorf("cgroup: root %q: a plain name without slash, dash or dot is wanted", cfg.Root)
+	}
+	mounts, err := readMounts(cfg.MountRoot)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cgroups{cfg: cfg, unified: mounts.unified, hierarchies: mounts.points}
+	running := systemdRuns()
+	switch cfg.Driver {
+	case "", DriverAuto:
+		c.systemd = running && c.unified
+	case DriverCgroupfs:
+	case DriverSystemd:
+		if !running {
+			return nil, errors.New("cgroup: driver systemd is configured, but systemd does not run here (no /run/systemd/system); use cgroupfs")
+		}
+		c.systemd = true
+	default:
+		return nil, fmt.Errorf("cgroup: driver %q is unknown: auto, cgroupfs or systemd", cfg.Driver)
+	}
+	if !c.unified {
+		for _, need := range []string{"cpu", "memory"} {
+			if c.hierarchies[need] == "" {
+				return nil, fmt.Errorf("cgroup: controller %s is not mounted below %s; enable it in the kernel (cgroup_enable=%s on the command line)", need, cfg.MountRoot, need)
+			}
+		}
+	}
+	return c, nil
+}
+
+func systemdRuns() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
+}
+
+// Unified is true on cgroup v2.
+func (c *Cgroups) Unified() bool { return c.unified }
+
+// Systemd is true when groups are systemd's slices, which the OCI runtime must be told.
+func (c *Cgroups) Systemd() bool { return c.systemd }
+
+// EnsurePod makes a pod's group with the limits of its spec and returns the parent for the
+// groups of its containers: a path such as "/coracle/burstable/pod<uid>", or with systemd the
+// name of a slice. Called again after a change of the spec it sets the new limits.
+func (c *Cgroups) EnsurePod(ctx context.Context, pod *v1.Pod) (string, error) {
+	name, err := groupName(pod.UID)
+	if err != nil {
+		return "", err
+	}
+	limits := LimitsOf(pod)
+	limits.Pids = c.cfg.PodPids
+	qos := class(QOSOf(pod))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.systemd {
+		return c.ensureSlice(ctx, qos, name, limits)
+	}
+	parent := filepath.Join("/", c.cfg.Root, qos, name)
+	if c.unified {
+		err = c.ensureUnified(parent, limits)
+	} else {
+		err = c.ensureLegacy(parent, limits)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
+	}
+	if err := c.balance(); err != nil {
+		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
+	}
+	return parent, nil
+}
+
+// RemovePod removes a pod's group and whatever groups are left in it. It waits for processes
+// that are about to end; what is still there when ctx or the patience ends is an error.
+func (c *Cgroups) RemovePod(ctx context.Context, uid types.UID) error {
+	name, err := groupName(uid)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	removed := false
+	for _, qos := range classes {
+		for _, path := range c.paths(qos, name) {
+			did, err := removeTree(ctx, path)
+			removed = removed || did
+			if err != nil {
+				errs = append(errs, fmt.Errorf("remove cgroup of pod %s: %w", uid, err))
+			}
+		}
+	}
+	if len(errs) == 0 && c.systemd {
+		errs = append(errs, c.stopSlices(ctx, name))
+	}
+	if removed && !c.systemd {
+		errs = append(errs, c.balance())
+	}
+	return errors.Join(errs...)
+}
+
+// Pods lists the pods that have a group.
+func (c *Cgroups) Pods(context.Context) (map[types.UID]bool, error) {
+	out := map[types.UID]bool{}
+	for _, qos := range classes {
+		for _, dir := range c.paths(qos, "") {
+			entries, err := os.ReadDir(dir)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("list pod cgroups: %w", err)
+			}
+			for _, e := range entries {
+				if uid, ok := c.uidOf(qos, e.Name()); e.IsDir() && ok {
+					out[uid] = true
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// paths are the directories of a group in all hierarchies; an empty name is the class itself.
+func (c *Cgroups) paths(qos, name string) []string {
+	rel := filepath.Join(c.cfg.Root, qos, name)
+	if c.systemd {
+		rel = c.slicePath(qos, name)
+	}
+	var out []string
+	seen := map[string]bool{}
+	for _, mount := range c.hierarchies {
+		if !seen[mount] {
+			seen[mount] = true
+			out = append(out, filepath.Join(mount, rel))
+		}
+	}
+	return out
+}
+
+func (c *Cgroups) uidOf(qos, entry string) (types.UID, bool) {
+	if c.systemd {
+		return c.uidOfSlice(qos, entry)
+	}
+	uid, ok := strings.CutPrefix(entry, podPrefix)
+	return types.UID(uid), ok && uid != ""
+}
