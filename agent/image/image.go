@@ -1,0 +1,197 @@
+// Package image keeps container images in containerd: it resolves names, pulls with resume,
+// reads configurations, lists what is stored and frees disk space. With agent/runtime it is
+// the only package that knows containerd.
+//
+// It does not decide when to pull again (podrun backs off) nor which secrets apply to a pod.
+// Invariants: an image that Ensure returned is whole and unpacked; what a cut pull has
+// downloaded stays under a lease of the pull's own for a day, so the next try continues it,
+// blob by blob and byte by byte; image records in containerd are what protects content and
+// snapshots from its garbage collection.
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"coracle/internal/fault"
+)
+
+// Config is what Images needs. Address, Namespace and Log are required.
+type Config struct {
+	Address      string        // containerd's socket
+	Namespace    string        // containerd's namespace, "coracle"
+	Snapshotter  string        // default overlayfs
+	HostsDir     string        // registries' certs.d; default /etc/containerd/certs.d
+	MaxParallel  int           // pulls at a time; default 3
+	StallTimeout time.Duration // a registry that sends nothing this long fails the pull; default 60 s
+	Log          *slog.Logger
+}
+
+// Image is one image that containerd holds, with what a container needs of its configuration.
+// The value is shared and must not be changed.
+type Image struct {
+	Ref        string // normalised name it was asked by
+	ID         string // digest of its configuration, "sha256:…"
+	RepoDigest string // "REPO@sha256:…"; empty where it came without a registry's digest
+	Size       int64  // compressed bytes of configuration and layers
+
+	User       string
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	WorkingDir string
+	StopSignal string
+
+	// ChainID names the snapshot of all layers, the parent of a container's own.
+	ChainID string
+}
+
+// Images is the node's image store. Safe for concurrent use.
+type Images struct {
+	cfg    Config
+	client *containerd.Client
+	slots  *semaphore.Weighted
+
+	mu      sync.Mutex
+	flights map[string]*flight
+	known   map[string]Image // by target digest: configurations are immutable
+	used    map[string]time.Time
+}
+
+// New connects lazily: containerd need not be there yet.
+func New(cfg Config) (*Images, error) {
+	if cfg.Address == "" || cfg.Namespace == "" || cfg.Log == nil {
+		return nil, errors.New("images: Address, Namespace and Log are required")
+	}
+	if cfg.Snapshotter == "" {
+		cfg.Snapshotter = "overlayfs"
+	}
+	if cfg.HostsDir == "" {
+		cfg.HostsDir = "/etc/containerd/certs.d"
+	}
+	if cfg.MaxParallel <= 0 {
+		cfg.MaxParallel = 3
+	}
+	if cfg.StallTimeout <= 0 {
+		cfg.StallTimeout = time.Minute
+	}
+	// The timeout is also the longest pause between attempts to reach a containerd that went away.
+	client, err := containerd.New(cfg.Address, containerd.WithTimeout(2*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("connect containerd at %s: %w", cfg.Address, err)
+	}
+	return &Images{
+		cfg: cfg, client: client,
+		slots:   semaphore.NewWeighted(int64(cfg.MaxParallel)),
+		flights: map[string]*flight{},
+		known:   map[string]Image{},
+		used:    map[string]time.Time{},
+	}, nil
+}
+
+// Client is the connection to containerd, shared with agent/runtime.
+func (m *Images) Client() *containerd.Client { return m.client }
+
+// Snapshotter is the name of the snapshotter that images are unpacked to.
+func (m *Images) Snapshotter() string { return m.cfg.Snapshotter }
+
+// Close ends the connection.
+func (m *Images) Close() error { return m.client.Close() }
+
+func (m *Images) context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, m.cfg.Namespace)
+}
+
+// Get reads an image that is present. The error is of class NotFound where it is not, or not whole.
+func (m *Images) Get(ctx context.Context, ref string) (Image, error) {
+	name, err := Normalize(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	return m.get(m.context(ctx), name)
+}
+
+func (m *Images) get(ctx context.Context, name string) (Image, error) {
+	record, err := m.client.ImageService().Get(ctx, name)
+	if err != nil {
+		return Image{}, fmt.Errorf("get image %s: %w", name, classify(err))
+	}
+	img, err := m.describe(ctx, record.Target)
+	if err != nil {
+		return Image{}, fmt.Errorf("get image %s: %w", name, err)
+	}
+	img.Ref = name
+	img.RepoDigest = repoDigest(name, record.Target.Digest.String())
+	return img, nil
+}
+
+// describe reads manifest and configuration behind target. Name and repo digest are the caller's.
+func (m *Images) describe(ctx context.Context, target ocispec.Descriptor) (Image, error) {
+	key := target.Digest.String()
+	m.mu.Lock()
+	img, ok := m.known[key]
+	m.mu.Unlock()
+	if ok {
+		return img, nil
+	}
+	store := m.client.ContentStore()
+	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
+	if err != nil {
+		return Image{}, fmt.Errorf("read manifest: %w", classify(err))
+	}
+	config, err := readConfig(ctx, store, manifest.Config)
+	if err != nil {
+		return Image{}, err
+	}
+	img = Image{
+		ID:         manifest.Config.Digest.String(),
+		Size:       manifest.Config.Size,
+		User:       config.Config.User,
+		Entrypoint: config.Config.Entrypoint,
+		Cmd:        config.Config.Cmd,
+		Env:        config.Config.Env,
+		WorkingDir: config.Config.WorkingDir,
+		StopSignal: config.Config.StopSignal,
+		ChainID:    identity.ChainID(config.RootFS.DiffIDs).String(),
+	}
+	for _, layer := range manifest.Layers {
+		img.Size += layer.Size
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.known) >= maxKnown {
+		clear(m.known)
+	}
+	m.known[key] = img
+	return img, nil
+}
+
+// maxKnown bounds the memory for configurations; forgetting one costs a read.
+const maxKnown = 256
+
+// unpacked reports whether the image's snapshot is there.
+func (m *Images) unpacked(ctx context.Context, img Image) (bool, error) {
+	if img.ChainID == "" {
+		return true, nil
+	}
+	_, err := m.client.SnapshotService(m.cfg.Snapshotter).Stat(ctx, img.ChainID)
+	if err = classify(err); errors.Is(err, fault.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for snapshot of image %s: %w", img.Ref, err)
+	}
+	return true, nil
+}
