@@ -3,12 +3,8 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidateDeployment judges an object about to be created.
 func ValidateDeployment(*appsv1.Deployment) field.ErrorList { return nil }

@@ -3,12 +3,8 @@ package authentication
 
 import (
 	authenticationv1 "k8s.io/api/authentication/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidateTokenRequest judges an object about to be created.
 func ValidateTokenRequest(*authenticationv1.TokenRequest) field.ErrorList { return nil }

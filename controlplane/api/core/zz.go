@@ -3,12 +3,8 @@ package core
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidateNamespace judges an object about to be created.
 func ValidateNamespace(*corev1.Namespace) field.ErrorList { return nil }

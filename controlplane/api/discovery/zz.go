@@ -3,12 +3,8 @@ package discovery
 
 import (
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidateEndpointSlice judges an object about to be created.
 func ValidateEndpointSlice(*discoveryv1.EndpointSlice) field.ErrorList { return nil }

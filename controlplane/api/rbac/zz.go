@@ -3,12 +3,8 @@ package rbac
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidateRole judges an object about to be created.
 func ValidateRole(*rbacv1.Role) field.ErrorList { return nil }

@@ -3,12 +3,8 @@ package scheduling
 
 import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// AddDefaults registers the defaulting functions of the group.
-func AddDefaults(*runtime.Scheme) error { return nil }
 
 // ValidatePriorityClass judges an object about to be created.
 func ValidatePriorityClass(*schedulingv1.PriorityClass) field.ErrorList { return nil }
