@@ -1,0 +1,42 @@
+package pod
+
+import (
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"coracle/controlplane/registry/kind"
+)
+
+// Storage is everything the package serves.
+type Storage struct {
+	Pods                      *kind.REST
+	Status, Ephemeral, Resize *kind.Sub
+	Binding                   *Binding
+	LegacyBinding             *LegacyBinding
+}
+
+// Build makes the storage of pods.
+func Build(env kind.Env) (*Storage, error) {
+	k := Pods()
+	main, status, err := k.Build(env)
+	if err != nil {
+		return nil, err
+	}
+	main.ReturnDeletedObject = true
+	status = k.Sub(env, main.Store, *k.Status)
+	binding := &Binding{store: main.Store}
+	return &Storage{
+		Pods: main, Status: status,
+		Ephemeral:     k.Sub(env, main.Store, ephemeral()),
+		Resize:        k.Sub(env, main.Store, resize()),
+		Binding:       binding,
+		LegacyBinding: &LegacyBinding{binding},
+	}, nil
+}
+
+// Map keys the storage by path as the group's version wants it.
+func (s *Storage) Map() map[string]rest.Storage {
+	return map[string]rest.Storage{
+		"pods": s.Pods, "pods/status": s.Status, "pods/ephemeralcontainers": s.Ephemeral, "pods/resize": s.Resize,
+		"pods/binding": s.Binding, "bindings": s.LegacyBinding,
+	}
+}
