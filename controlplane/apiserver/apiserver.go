@@ -1,0 +1,127 @@
+// Package apiserver assembles the REST API on the generic API server: secure serving, authentication, authorisation,
+// admission, storage, server-side apply, discovery, OpenAPI, health and metrics.
+//
+// It owns no kind and no policy: those come from controlplane/registry, auth and admission through Config. Two steps,
+// because authenticators need a client and the client needs a port:
+//
+//	Listen → Serving (port, certificates, loopback client) → New → Server → Run
+//
+// Every write is bounded: bodies to 3 MB (413), requests to 60 s, requests in flight to 400 reading and 200 writing
+// (429). Priority and fairness is off: it keeps 40 goroutines and a dozen objects in etcd to protect large clusters.
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/client-go/informers"
+
+	"coracle/controlplane/api"
+	"coracle/controlplane/registry"
+	"coracle/controlplane/registry/kind"
+)
+
+// Config is what New assembles. All fields are required unless said otherwise.
+type Config struct {
+	Serving *Serving
+	Storage StorageConfig
+	// AdvertiseAddress is where clients are told to find the API.
+	AdvertiseAddress net.IP
+	// Informers are started with the server; readiness waits for them.
+	Informers     informers.SharedInformerFactory
+	Authenticator authenticator.Request
+	// Audiences are accepted in tokens that name audiences.
+	Audiences    authenticator.Audiences
+	Authorizer   authorizer.Authorizer
+	RuleResolver authorizer.RuleResolver
+	// Admission may be nil.
+	Admission admission.Interface
+	// Registry is completed with the storage settings and handed to registry.New.
+	Registry registry.Config
+}
+
+// Server is the assembled API.
+type Server struct {
+	generic  *genericapiserver.GenericAPIServer
+	serving  *Serving
+	registry *registry.Registry
+}
+
+// New builds the server. Nothing is served before Run.
+func New(cfg Config) (*Server, error) {
+	c := genericConfig(cfg)
+	if _, err := applyStorage(c, cfg.Storage); err != nil {
+		return nil, err
+	}
+	applyOpenAPI(c)
+	if cfg.Authenticator == nil || cfg.Authorizer == nil {
+		return nil, errors.New("an API server without authenticator or authorizer would let everybody in")
+	}
+	completed := c.Complete(cfg.Informers)
+	generic, err := completed.New("coracle", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("assemble API server: %w", err)
+	}
+	cfg.Registry.Env = kind.Env{Typer: api.Scheme, RESTOptions: c.RESTOptionsGetter, Table: cfg.Registry.Env.Table}
+	cfg.Registry.Authorizer = c.Authorization.Authorizer
+	reg, err := registry.New(cfg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	legacy, groups := reg.GroupInfos()
+	if err := generic.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, legacy); err != nil {
+		return nil, fmt.Errorf("install API group v1: %w", err)
+	}
+	if err := generic.InstallAPIGroups(groups...); err != nil {
+		return nil, fmt.Errorf("install API groups: %w", err)
+	}
+	installOpenAPI(generic, c)
+	return &Server{generic: generic, serving: cfg.Serving, registry: reg}, nil
+}
+
+func genericConfig(cfg Config) *genericapiserver.Config {
+	c := genericapiserver.NewConfig(api.Codecs)
+	c.SecureServing = cfg.Serving.info
+	c.LoopbackClientConfig = cfg.Serving.loopback
+	c.EffectiveVersion = newEffectiveVersion()
+	c.PublicAddress = cfg.AdvertiseAddress
+	c.Authentication.Authenticator = cfg.Authenticator
+	c.Authentication.APIAudiences = cfg.Audiences
+	c.Authorization.Authorizer = cfg.Authorizer
+	c.RuleResolver = cfg.RuleResolver
+	c.AdmissionControl = cfg.Admission
+	c.StorageObjectCountTracker = nil
+	c.EnableProfiling = false
+	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"),
+		sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	// Watches end with the process; clients resume elsewhere or after the restart.
+	c.ShutdownWatchTerminationGracePeriod = 0
+	return c
+}
+
+// Handle adds a handler outside the resource paths, behind authentication and authorisation.
+func (s *Server) Handle(path string, h http.Handler) { s.generic.Handler.NonGoRestfulMux.Handle(path, h) }
+
+// Registry gives the background work that belongs to the storage.
+func (s *Server) Registry() *registry.Registry { return s.registry }
+
+// Run serves until ctx ends and requests in flight are answered.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.serving.serving.RunOnce(ctx); err != nil {
+		return fmt.Errorf("load serving certificate: %w", err)
+	}
+	if err := s.generic.PrepareRun().RunWithContext(ctx); err != nil {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return nil
+}
