@@ -53,7 +53,11 @@ type EnvVar struct{ Name, Value string }
 
 // Mount is one bind mount into a container.
 type Mount struct {
-	HostPath          string
+	HostPath string
+	// SubPath is relative to HostPath and set where only that part of a volume is mounted. Whoever
+	// creates the container resolves it without following links out of the volume.
+	SubPath           string
+	Volume            string // name of the volume in the pod; empty: one of the node's own files
 	ContainerPath     string
 	ReadOnly          bool
 	RecursiveReadOnly bool
