@@ -73,7 +73,7 @@ func (x StatusAck_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StatusAck_Kind.Descriptor instead.
 func (StatusAck_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{15, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type Frame_Channel int32
@@ -122,7 +122,7 @@ func (x Frame_Channel) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Frame_Channel.Descriptor instead.
 func (Frame_Channel) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{21, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type Result_Reason int32
@@ -174,7 +174,7 @@ func (x Result_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Reason.Descriptor instead.
 func (Result_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type JoinRequest struct {
@@ -385,22 +385,86 @@ func (x *RenewResponse) GetCa() []byte {
 	return nil
 }
 
+type PeerFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First frame only: the node and what to ask it for.
+	Node    string         `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Request *StreamRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// Every later frame.
+	Frame         *Frame `protobuf:"bytes,3,opt,name=frame,proto3" json:"frame,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerFrame) Reset() {
+	*x = PeerFrame{}
+	mi := &file_proto_node_v1_node_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerFrame) ProtoMessage() {}
+
+func (x *PeerFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_node_v1_node_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
+func (*PeerFrame) Descriptor() ([]byte, []int) {
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PeerFrame) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PeerFrame) GetRequest() *StreamRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *PeerFrame) GetFrame() *Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
 // Object is a Kubernetes object, or the name of one where data is empty.
 type Object struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Kind            string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // "Pod", "ConfigMap", "Secret", "Service", "Node" …
-	Uid             string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	ResourceVersion string                 `protobuf:"bytes,3,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
-	Namespace       string                 `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name            string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Data            []byte                 `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"` // protobuf encoding of the k8s.io/api type of that kind, no envelope
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // "Pod", "ConfigMap", "Secret", "Service", "Node" …
+	Uid   string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Names this state of the object as far as it concerns the node: equal values need not be
+	// sent again. Opaque, and not metadata.resourceVersion, which also changes with each status.
+	ResourceVersion string `protobuf:"bytes,3,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	Namespace       string `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name            string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Data            []byte `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"` // protobuf encoding of the k8s.io/api type of that kind, no envelope
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[4]
+	mi := &file_proto_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +476,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[4]
+	mi := &file_proto_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +489,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Object) GetKind() string {
@@ -487,7 +551,7 @@ type AgentMessage struct {
 
 func (x *AgentMessage) Reset() {
 	*x = AgentMessage{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[5]
+	mi := &file_proto_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +563,7 @@ func (x *AgentMessage) String() string {
 func (*AgentMessage) ProtoMessage() {}
 
 func (x *AgentMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[5]
+	mi := &file_proto_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +576,7 @@ func (x *AgentMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMessage.ProtoReflect.Descriptor instead.
 func (*AgentMessage) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AgentMessage) GetMessage() isAgentMessage_Message {
@@ -618,17 +682,18 @@ func (*AgentMessage_Applied) isAgentMessage_Message() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`             // of the agent
-	Held          []*Object              `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`                   // what the agent's store holds, without data
-	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // of this boot of the machine
-	Poll          bool                   `protobuf:"varint,4,opt,name=poll,proto3" json:"poll,omitempty"`                  // the agent hangs up after Complete and its own outbox
+	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                             // of the agent
+	Held          []*Object              `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`                                   // what the agent's store holds, without data
+	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`                 // of this boot of the machine
+	Poll          bool                   `protobuf:"varint,4,opt,name=poll,proto3" json:"poll,omitempty"`                                  // the agent hangs up after Complete and its own outbox
+	PollSeconds   int64                  `protobuf:"varint,5,opt,name=poll_seconds,json=pollSeconds,proto3" json:"poll_seconds,omitempty"` // and comes back after about this time
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[6]
+	mi := &file_proto_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +705,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[6]
+	mi := &file_proto_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +718,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Hello) GetVersion() string {
@@ -684,6 +749,13 @@ func (x *Hello) GetPoll() bool {
 	return false
 }
 
+func (x *Hello) GetPollSeconds() int64 {
+	if x != nil {
+		return x.PollSeconds
+	}
+	return 0
+}
+
 // PodStatus is latest-wins per pod. The agent repeats it until a StatusAck with the same or a later sequence.
 type PodStatus struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -701,7 +773,7 @@ type PodStatus struct {
 
 func (x *PodStatus) Reset() {
 	*x = PodStatus{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[7]
+	mi := &file_proto_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +785,7 @@ func (x *PodStatus) String() string {
 func (*PodStatus) ProtoMessage() {}
 
 func (x *PodStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[7]
+	mi := &file_proto_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +798,7 @@ func (x *PodStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStatus.ProtoReflect.Descriptor instead.
 func (*PodStatus) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PodStatus) GetUid() string {
@@ -782,7 +854,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[8]
+	mi := &file_proto_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +866,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[8]
+	mi := &file_proto_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +879,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodeStatus) GetSequence() uint64 {
@@ -834,7 +906,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	mi := &file_proto_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +918,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	mi := &file_proto_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +931,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -884,7 +956,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[10]
+	mi := &file_proto_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +968,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[10]
+	mi := &file_proto_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +981,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 // Applied says that the agent's store durably holds everything sent before Complete number n.
@@ -922,7 +994,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[11]
+	mi := &file_proto_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1006,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[11]
+	mi := &file_proto_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1019,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Applied) GetN() uint64 {
@@ -975,7 +1047,7 @@ type GatewayMessage struct {
 
 func (x *GatewayMessage) Reset() {
 	*x = GatewayMessage{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[12]
+	mi := &file_proto_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1059,7 @@ func (x *GatewayMessage) String() string {
 func (*GatewayMessage) ProtoMessage() {}
 
 func (x *GatewayMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[12]
+	mi := &file_proto_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1072,7 @@ func (x *GatewayMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayMessage.ProtoReflect.Descriptor instead.
 func (*GatewayMessage) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GatewayMessage) GetMessage() isGatewayMessage_Message {
@@ -1133,7 +1205,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[13]
+	mi := &file_proto_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1217,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[13]
+	mi := &file_proto_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1230,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Welcome) GetVersion() string {
@@ -1213,7 +1285,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[14]
+	mi := &file_proto_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1297,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[14]
+	mi := &file_proto_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1310,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Complete) GetN() uint64 {
@@ -1260,7 +1332,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[15]
+	mi := &file_proto_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1344,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[15]
+	mi := &file_proto_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1357,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StatusAck) GetKind() StatusAck_Kind {
@@ -1326,7 +1398,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[16]
+	mi := &file_proto_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1410,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[16]
+	mi := &file_proto_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1423,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StreamRequest) GetId() string {
@@ -1447,7 +1519,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[17]
+	mi := &file_proto_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1531,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[17]
+	mi := &file_proto_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1544,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Exec) GetPodUid() string {
@@ -1538,7 +1610,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[18]
+	mi := &file_proto_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1622,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[18]
+	mi := &file_proto_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1635,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Attach) GetPodUid() string {
@@ -1619,7 +1691,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[19]
+	mi := &file_proto_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1703,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[19]
+	mi := &file_proto_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1716,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Logs) GetPodUid() string {
@@ -1680,7 +1752,7 @@ type Dial struct {
 
 func (x *Dial) Reset() {
 	*x = Dial{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[20]
+	mi := &file_proto_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1764,7 @@ func (x *Dial) String() string {
 func (*Dial) ProtoMessage() {}
 
 func (x *Dial) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[20]
+	mi := &file_proto_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1777,7 @@ func (x *Dial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dial.ProtoReflect.Descriptor instead.
 func (*Dial) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Dial) GetPodUid() string {
@@ -1744,7 +1816,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[21]
+	mi := &file_proto_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1828,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[21]
+	mi := &file_proto_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1841,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Frame) GetId() string {
@@ -1824,7 +1896,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[22]
+	mi := &file_proto_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1908,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[22]
+	mi := &file_proto_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1921,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TerminalSize) GetWidth() uint32 {
@@ -1878,7 +1950,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[23]
+	mi := &file_proto_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +1962,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[23]
+	mi := &file_proto_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +1975,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Result) GetExitCode() int32 {
@@ -1941,7 +2013,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[24]
+	mi := &file_proto_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2025,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[24]
+	mi := &file_proto_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2038,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TokenRequest) GetNamespace() string {
@@ -2021,7 +2093,7 @@ type TokenResponse struct {
 
 func (x *TokenResponse) Reset() {
 	*x = TokenResponse{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[25]
+	mi := &file_proto_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2105,7 @@ func (x *TokenResponse) String() string {
 func (*TokenResponse) ProtoMessage() {}
 
 func (x *TokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[25]
+	mi := &file_proto_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2118,7 @@ func (x *TokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenResponse.ProtoReflect.Descriptor instead.
 func (*TokenResponse) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TokenResponse) GetToken() string {
@@ -2079,7 +2151,11 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x9f\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x87\x01\n" +
+	"\tPeerFrame\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x128\n" +
+	"\arequest\x18\x02 \x01(\v2\x1e.coracle.node.v1.StreamRequestR\arequest\x12,\n" +
+	"\x05frame\x18\x03 \x01(\v2\x16.coracle.node.v1.FrameR\x05frame\"\x9f\x01\n" +
 	"\x06Object\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12)\n" +
@@ -2096,12 +2172,13 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\x05event\x18\x04 \x01(\v2\x16.coracle.node.v1.EventH\x00R\x05event\x12:\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x1a.coracle.node.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\aapplied\x18\x06 \x01(\v2\x18.coracle.node.v1.AppliedH\x00R\aappliedB\t\n" +
-	"\amessage\"{\n" +
+	"\amessage\"\x9e\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12+\n" +
 	"\x04held\x18\x02 \x03(\v2\x17.coracle.node.v1.ObjectR\x04held\x12\x17\n" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x12\n" +
-	"\x04poll\x18\x04 \x01(\bR\x04poll\"\x9f\x01\n" +
+	"\x04poll\x18\x04 \x01(\bR\x04poll\x12!\n" +
+	"\fpoll_seconds\x18\x05 \x01(\x03R\vpollSeconds\"\x9f\x01\n" +
 	"\tPodStatus\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -2219,7 +2296,9 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\x04Node\x12M\n" +
 	"\aSession\x12\x1d.coracle.node.v1.AgentMessage\x1a\x1f.coracle.node.v1.GatewayMessage(\x010\x01\x12<\n" +
 	"\x06Stream\x12\x16.coracle.node.v1.Frame\x1a\x16.coracle.node.v1.Frame(\x010\x01\x12F\n" +
-	"\x05Token\x12\x1d.coracle.node.v1.TokenRequest\x1a\x1e.coracle.node.v1.TokenResponseB\x1eZ\x1ccoracle/proto/node/v1;nodev1b\x06proto3"
+	"\x05Token\x12\x1d.coracle.node.v1.TokenRequest\x1a\x1e.coracle.node.v1.TokenResponse2H\n" +
+	"\x04Peer\x12@\n" +
+	"\x06Stream\x12\x1a.coracle.node.v1.PeerFrame\x1a\x16.coracle.node.v1.Frame(\x010\x01B\x1eZ\x1ccoracle/proto/node/v1;nodev1b\x06proto3"
 
 var (
 	file_proto_node_v1_node_proto_rawDescOnce sync.Once
@@ -2234,7 +2313,7 @@ func file_proto_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_proto_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_proto_node_v1_node_proto_goTypes = []any{
 	(StatusAck_Kind)(0),    // 0: coracle.node.v1.StatusAck.Kind
 	(Frame_Channel)(0),     // 1: coracle.node.v1.Frame.Channel
@@ -2243,68 +2322,73 @@ var file_proto_node_v1_node_proto_goTypes = []any{
 	(*JoinResponse)(nil),   // 4: coracle.node.v1.JoinResponse
 	(*RenewRequest)(nil),   // 5: coracle.node.v1.RenewRequest
 	(*RenewResponse)(nil),  // 6: coracle.node.v1.RenewResponse
-	(*Object)(nil),         // 7: coracle.node.v1.Object
-	(*AgentMessage)(nil),   // 8: coracle.node.v1.AgentMessage
-	(*Hello)(nil),          // 9: coracle.node.v1.Hello
-	(*PodStatus)(nil),      // 10: coracle.node.v1.PodStatus
-	(*NodeStatus)(nil),     // 11: coracle.node.v1.NodeStatus
-	(*Event)(nil),          // 12: coracle.node.v1.Event
-	(*Heartbeat)(nil),      // 13: coracle.node.v1.Heartbeat
-	(*Applied)(nil),        // 14: coracle.node.v1.Applied
-	(*GatewayMessage)(nil), // 15: coracle.node.v1.GatewayMessage
-	(*Welcome)(nil),        // 16: coracle.node.v1.Welcome
-	(*Complete)(nil),       // 17: coracle.node.v1.Complete
-	(*StatusAck)(nil),      // 18: coracle.node.v1.StatusAck
-	(*StreamRequest)(nil),  // 19: coracle.node.v1.StreamRequest
-	(*Exec)(nil),           // 20: coracle.node.v1.Exec
-	(*Attach)(nil),         // 21: coracle.node.v1.Attach
-	(*Logs)(nil),           // 22: coracle.node.v1.Logs
-	(*Dial)(nil),           // 23: coracle.node.v1.Dial
-	(*Frame)(nil),          // 24: coracle.node.v1.Frame
-	(*TerminalSize)(nil),   // 25: coracle.node.v1.TerminalSize
-	(*Result)(nil),         // 26: coracle.node.v1.Result
-	(*TokenRequest)(nil),   // 27: coracle.node.v1.TokenRequest
-	(*TokenResponse)(nil),  // 28: coracle.node.v1.TokenResponse
+	(*PeerFrame)(nil),      // 7: coracle.node.v1.PeerFrame
+	(*Object)(nil),         // 8: coracle.node.v1.Object
+	(*AgentMessage)(nil),   // 9: coracle.node.v1.AgentMessage
+	(*Hello)(nil),          // 10: coracle.node.v1.Hello
+	(*PodStatus)(nil),      // 11: coracle.node.v1.PodStatus
+	(*NodeStatus)(nil),     // 12: coracle.node.v1.NodeStatus
+	(*Event)(nil),          // 13: coracle.node.v1.Event
+	(*Heartbeat)(nil),      // 14: coracle.node.v1.Heartbeat
+	(*Applied)(nil),        // 15: coracle.node.v1.Applied
+	(*GatewayMessage)(nil), // 16: coracle.node.v1.GatewayMessage
+	(*Welcome)(nil),        // 17: coracle.node.v1.Welcome
+	(*Complete)(nil),       // 18: coracle.node.v1.Complete
+	(*StatusAck)(nil),      // 19: coracle.node.v1.StatusAck
+	(*StreamRequest)(nil),  // 20: coracle.node.v1.StreamRequest
+	(*Exec)(nil),           // 21: coracle.node.v1.Exec
+	(*Attach)(nil),         // 22: coracle.node.v1.Attach
+	(*Logs)(nil),           // 23: coracle.node.v1.Logs
+	(*Dial)(nil),           // 24: coracle.node.v1.Dial
+	(*Frame)(nil),          // 25: coracle.node.v1.Frame
+	(*TerminalSize)(nil),   // 26: coracle.node.v1.TerminalSize
+	(*Result)(nil),         // 27: coracle.node.v1.Result
+	(*TokenRequest)(nil),   // 28: coracle.node.v1.TokenRequest
+	(*TokenResponse)(nil),  // 29: coracle.node.v1.TokenResponse
 }
 var file_proto_node_v1_node_proto_depIdxs = []int32{
-	9,  // 0: coracle.node.v1.AgentMessage.hello:type_name -> coracle.node.v1.Hello
-	10, // 1: coracle.node.v1.AgentMessage.pod_status:type_name -> coracle.node.v1.PodStatus
-	11, // 2: coracle.node.v1.AgentMessage.node_status:type_name -> coracle.node.v1.NodeStatus
-	12, // 3: coracle.node.v1.AgentMessage.event:type_name -> coracle.node.v1.Event
-	13, // 4: coracle.node.v1.AgentMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
-	14, // 5: coracle.node.v1.AgentMessage.applied:type_name -> coracle.node.v1.Applied
-	7,  // 6: coracle.node.v1.Hello.held:type_name -> coracle.node.v1.Object
-	16, // 7: coracle.node.v1.GatewayMessage.welcome:type_name -> coracle.node.v1.Welcome
-	7,  // 8: coracle.node.v1.GatewayMessage.assign:type_name -> coracle.node.v1.Object
-	7,  // 9: coracle.node.v1.GatewayMessage.remove:type_name -> coracle.node.v1.Object
-	17, // 10: coracle.node.v1.GatewayMessage.complete:type_name -> coracle.node.v1.Complete
-	18, // 11: coracle.node.v1.GatewayMessage.status_ack:type_name -> coracle.node.v1.StatusAck
-	19, // 12: coracle.node.v1.GatewayMessage.stream:type_name -> coracle.node.v1.StreamRequest
-	13, // 13: coracle.node.v1.GatewayMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
-	0,  // 14: coracle.node.v1.StatusAck.kind:type_name -> coracle.node.v1.StatusAck.Kind
-	20, // 15: coracle.node.v1.StreamRequest.exec:type_name -> coracle.node.v1.Exec
-	21, // 16: coracle.node.v1.StreamRequest.attach:type_name -> coracle.node.v1.Attach
-	22, // 17: coracle.node.v1.StreamRequest.logs:type_name -> coracle.node.v1.Logs
-	23, // 18: coracle.node.v1.StreamRequest.dial:type_name -> coracle.node.v1.Dial
-	1,  // 19: coracle.node.v1.Frame.channel:type_name -> coracle.node.v1.Frame.Channel
-	25, // 20: coracle.node.v1.Frame.resize:type_name -> coracle.node.v1.TerminalSize
-	26, // 21: coracle.node.v1.Frame.result:type_name -> coracle.node.v1.Result
-	2,  // 22: coracle.node.v1.Result.reason:type_name -> coracle.node.v1.Result.Reason
-	3,  // 23: coracle.node.v1.Enrollment.Join:input_type -> coracle.node.v1.JoinRequest
-	5,  // 24: coracle.node.v1.Enrollment.Renew:input_type -> coracle.node.v1.RenewRequest
-	8,  // 25: coracle.node.v1.Node.Session:input_type -> coracle.node.v1.AgentMessage
-	24, // 26: coracle.node.v1.Node.Stream:input_type -> coracle.node.v1.Frame
-	27, // 27: coracle.node.v1.Node.Token:input_type -> coracle.node.v1.TokenRequest
-	4,  // 28: coracle.node.v1.Enrollment.Join:output_type -> coracle.node.v1.JoinResponse
-	6,  // 29: coracle.node.v1.Enrollment.Renew:output_type -> coracle.node.v1.RenewResponse
-	15, // 30: coracle.node.v1.Node.Session:output_type -> coracle.node.v1.GatewayMessage
-	24, // 31: coracle.node.v1.Node.Stream:output_type -> coracle.node.v1.Frame
-	28, // 32: coracle.node.v1.Node.Token:output_type -> coracle.node.v1.TokenResponse
-	28, // [28:33] is the sub-list for method output_type
-	23, // [23:28] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	20, // 0: coracle.node.v1.PeerFrame.request:type_name -> coracle.node.v1.StreamRequest
+	25, // 1: coracle.node.v1.PeerFrame.frame:type_name -> coracle.node.v1.Frame
+	10, // 2: coracle.node.v1.AgentMessage.hello:type_name -> coracle.node.v1.Hello
+	11, // 3: coracle.node.v1.AgentMessage.pod_status:type_name -> coracle.node.v1.PodStatus
+	12, // 4: coracle.node.v1.AgentMessage.node_status:type_name -> coracle.node.v1.NodeStatus
+	13, // 5: coracle.node.v1.AgentMessage.event:type_name -> coracle.node.v1.Event
+	14, // 6: coracle.node.v1.AgentMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
+	15, // 7: coracle.node.v1.AgentMessage.applied:type_name -> coracle.node.v1.Applied
+	8,  // 8: coracle.node.v1.Hello.held:type_name -> coracle.node.v1.Object
+	17, // 9: coracle.node.v1.GatewayMessage.welcome:type_name -> coracle.node.v1.Welcome
+	8,  // 10: coracle.node.v1.GatewayMessage.assign:type_name -> coracle.node.v1.Object
+	8,  // 11: coracle.node.v1.GatewayMessage.remove:type_name -> coracle.node.v1.Object
+	18, // 12: coracle.node.v1.GatewayMessage.complete:type_name -> coracle.node.v1.Complete
+	19, // 13: coracle.node.v1.GatewayMessage.status_ack:type_name -> coracle.node.v1.StatusAck
+	20, // 14: coracle.node.v1.GatewayMessage.stream:type_name -> coracle.node.v1.StreamRequest
+	14, // 15: coracle.node.v1.GatewayMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
+	0,  // 16: coracle.node.v1.StatusAck.kind:type_name -> coracle.node.v1.StatusAck.Kind
+	21, // 17: coracle.node.v1.StreamRequest.exec:type_name -> coracle.node.v1.Exec
+	22, // 18: coracle.node.v1.StreamRequest.attach:type_name -> coracle.node.v1.Attach
+	23, // 19: coracle.node.v1.StreamRequest.logs:type_name -> coracle.node.v1.Logs
+	24, // 20: coracle.node.v1.StreamRequest.dial:type_name -> coracle.node.v1.Dial
+	1,  // 21: coracle.node.v1.Frame.channel:type_name -> coracle.node.v1.Frame.Channel
+	26, // 22: coracle.node.v1.Frame.resize:type_name -> coracle.node.v1.TerminalSize
+	27, // 23: coracle.node.v1.Frame.result:type_name -> coracle.node.v1.Result
+	2,  // 24: coracle.node.v1.Result.reason:type_name -> coracle.node.v1.Result.Reason
+	3,  // 25: coracle.node.v1.Enrollment.Join:input_type -> coracle.node.v1.JoinRequest
+	5,  // 26: coracle.node.v1.Enrollment.Renew:input_type -> coracle.node.v1.RenewRequest
+	9,  // 27: coracle.node.v1.Node.Session:input_type -> coracle.node.v1.AgentMessage
+	25, // 28: coracle.node.v1.Node.Stream:input_type -> coracle.node.v1.Frame
+	28, // 29: coracle.node.v1.Node.Token:input_type -> coracle.node.v1.TokenRequest
+	7,  // 30: coracle.node.v1.Peer.Stream:input_type -> coracle.node.v1.PeerFrame
+	4,  // 31: coracle.node.v1.Enrollment.Join:output_type -> coracle.node.v1.JoinResponse
+	6,  // 32: coracle.node.v1.Enrollment.Renew:output_type -> coracle.node.v1.RenewResponse
+	16, // 33: coracle.node.v1.Node.Session:output_type -> coracle.node.v1.GatewayMessage
+	25, // 34: coracle.node.v1.Node.Stream:output_type -> coracle.node.v1.Frame
+	29, // 35: coracle.node.v1.Node.Token:output_type -> coracle.node.v1.TokenResponse
+	25, // 36: coracle.node.v1.Peer.Stream:output_type -> coracle.node.v1.Frame
+	31, // [31:37] is the sub-list for method output_type
+	25, // [25:31] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_proto_node_v1_node_proto_init() }
@@ -2312,7 +2396,7 @@ func file_proto_node_v1_node_proto_init() {
 	if File_proto_node_v1_node_proto != nil {
 		return
 	}
-	file_proto_node_v1_node_proto_msgTypes[5].OneofWrappers = []any{
+	file_proto_node_v1_node_proto_msgTypes[6].OneofWrappers = []any{
 		(*AgentMessage_Hello)(nil),
 		(*AgentMessage_PodStatus)(nil),
 		(*AgentMessage_NodeStatus)(nil),
@@ -2320,7 +2404,7 @@ func file_proto_node_v1_node_proto_init() {
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Applied)(nil),
 	}
-	file_proto_node_v1_node_proto_msgTypes[12].OneofWrappers = []any{
+	file_proto_node_v1_node_proto_msgTypes[13].OneofWrappers = []any{
 		(*GatewayMessage_Welcome)(nil),
 		(*GatewayMessage_Assign)(nil),
 		(*GatewayMessage_Remove)(nil),
@@ -2329,7 +2413,7 @@ func file_proto_node_v1_node_proto_init() {
 		(*GatewayMessage_Stream)(nil),
 		(*GatewayMessage_Heartbeat)(nil),
 	}
-	file_proto_node_v1_node_proto_msgTypes[16].OneofWrappers = []any{
+	file_proto_node_v1_node_proto_msgTypes[17].OneofWrappers = []any{
 		(*StreamRequest_Exec)(nil),
 		(*StreamRequest_Attach)(nil),
 		(*StreamRequest_Logs)(nil),
@@ -2341,9 +2425,9 @@ func file_proto_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_node_v1_node_proto_rawDesc), len(file_proto_node_v1_node_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_proto_node_v1_node_proto_goTypes,
 		DependencyIndexes: file_proto_node_v1_node_proto_depIdxs,
