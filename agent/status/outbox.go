@@ -337,15 +337,40 @@ func (o *Outbox) Ack(ack *nodev1.StatusAck) {
 	}
 }
 
-// Resend makes the node's status pending again: a control plane that has lost the Node object registers it anew from it.
+// Resend makes everything that was ever said of the node and its pods pending again. It is
+// called when a connection begins: while it was lost, others may have written that the pods
+// are not ready or removed the Node, and only what is said again puts that right.
 func (o *Outbox) Resend() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.node != nil && o.node.acked {
+	if o.node != nil {
 		o.node.msg = &nodev1.NodeStatus{Sequence: o.take(), Node: o.node.msg.Node}
 		o.node.acked = false
+	}
+	for _, e := range o.pods {
+		o.again(e)
+	}
+	signal(o.changed)
+}
+
+// Again makes a pod's status pending again if it was acknowledged as released: the object
+// has changed since, and may have been marked for deletion only now.
+func (o *Outbox) Again(uid types.UID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.pods[uid]; e != nil && e.acked && e.msg.Released {
+		o.again(e)
 		signal(o.changed)
 	}
+}
+
+func (o *Outbox) again(e *podEntry) {
+	if !e.acked {
+		return
+	}
+	e.msg = proto.CloneOf(e.msg)
+	e.msg.Sequence = o.take()
+	e.acked = false
 }
 
 // Run writes down statuses that wait for an acknowledgement, and removes those that got it, until ctx ends.
