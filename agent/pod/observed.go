@@ -43,6 +43,8 @@ type Observed struct {
 	Volumes bool
 	// Cgroup is true while the pod's own cgroup exists.
 	Cgroup bool
+	// Network is true while CNI holds, or may hold, anything of the pod, even if its namespace is gone.
+	Network bool
 
 	// VolumesReady and CgroupReady say that this run of the agent has made sure of them, so
 	// that containers may be created.

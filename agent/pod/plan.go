@@ -83,15 +83,17 @@ func newPlanner(d Desired, o Observed, now time.Time) *planner {
 	p.facts.Namespace, p.facts.Name = p.pod.Namespace, p.pod.Name
 	if p.facts.Finished == "" {
 		// Known to the API server, while what this node remembered of it was lost.
-		p.facts.Finished = cmp.Or(ended(p.d.Previous.Phase), ended(p.pod.Status.Phase))
+		p.facts.Finished = cmp.Or(finalPhase(p.d.Previous.Phase), finalPhase(p.pod.Status.Phase))
 	}
 	p.units = unitsOf(p)
 	return p
 }
 
-// ended is phase if it is one that a pod never leaves, else empty.
-func ended(phase v1.PodPhase) v1.PodPhase {
-	if phase == v1.PodSucceeded || phase == v1.PodFailed {
+// Final says whether a pod never leaves this phase.
+func Final(phase v1.PodPhase) bool { return phase == v1.PodSucceeded || phase == v1.PodFailed }
+
+func finalPhase(phase v1.PodPhase) v1.PodPhase {
+	if Final(phase) {
 		return phase
 	}
 	return ""
@@ -173,11 +175,11 @@ func (p *planner) advance() {
 
 // prepare adds what the pod needs before a container can be created.
 func (p *planner) prepare() {
-	if p.o.Sandbox == nil {
-		p.add(PinNamespaces{})
-	}
 	if !p.o.CgroupReady {
 		p.add(MakeCgroup{})
+	}
+	if p.o.Sandbox == nil {
+		p.add(PinNamespaces{})
 	}
 	if !p.o.VolumesReady {
 		p.add(MountVolumes{})

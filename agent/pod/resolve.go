@@ -62,7 +62,7 @@ func ResolveContainer(pod *v1.Pod, c *v1.Container, kind Kind, attempt int, src 
 		return ContainerSpec{}, err
 	}
 	lookup := env.lookup()
-	mounts, err := resolveMounts(c, lookup, src)
+	mounts, err := resolveMounts(pod, c, lookup, src)
 	if err != nil {
 		return ContainerSpec{}, err
 	}
@@ -149,7 +149,7 @@ func Hostname(pod *v1.Pod, nodeName, clusterDomain string) (name, domain string,
 }
 
 // resolveMounts lists the container's volumes and the node's own files for it.
-func resolveMounts(c *v1.Container, lookup func(string) (string, bool), src Sources) ([]Mount, error) {
+func resolveMounts(pod *v1.Pod, c *v1.Container, lookup func(string) (string, bool), src Sources) ([]Mount, error) {
 	var out []Mount
 	taken := map[string]bool{}
 	for _, vm := range c.VolumeMounts {
@@ -162,7 +162,7 @@ func resolveMounts(c *v1.Container, lookup func(string) (string, bool), src Sour
 			return nil, err
 		}
 		m := Mount{
-			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath, ReadOnly: vm.ReadOnly,
+			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath, ReadOnly: vm.ReadOnly || written(pod, vm.Name),
 			RecursiveReadOnly: recursiveReadOnly(vm),
 		}
 		if !filepath.IsAbs(m.ContainerPath) {
@@ -182,6 +182,16 @@ func resolveMounts(c *v1.Container, lookup func(string) (string, bool), src Sour
 		}
 	}
 	return out, nil
+}
+
+// written says that the node writes the volume's content, so that containers only read it.
+func written(pod *v1.Pod, name string) bool {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+		}
+	}
+	return false
 }
 
 func recursiveReadOnly(vm v1.VolumeMount) bool {

@@ -151,6 +151,10 @@ const (
 // After says how later depends on earlier, where both are in one plan in this order.
 func After(later, earlier Step) Wait {
 	switch l := later.(type) {
+	case PinNamespaces: // a first process that all containers share lives in the pod's cgroup
+		if _, ok := earlier.(MakeCgroup); ok {
+			return Succeeded
+		}
 	case AttachNetwork:
 		if _, ok := earlier.(PinNamespaces); ok {
 			return Succeeded

@@ -69,10 +69,10 @@ func (p *planner) tearDown(containers bool) {
 		}
 		sortSteps(p.steps[first:])
 	}
+	if o.Network || o.Sandbox != nil && o.Sandbox.Attached && o.Sandbox.NetnsPath != "" {
+		p.add(DetachNetwork{})
+	}
 	if o.Sandbox != nil {
-		if o.Sandbox.Attached && o.Sandbox.NetnsPath != "" {
-			p.add(DetachNetwork{})
-		}
 		p.add(RemoveNamespaces{})
 	}
 	if o.Volumes {

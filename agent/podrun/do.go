@@ -1,0 +1,235 @@
+package podrun
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"coracle/agent/cni"
+	"coracle/agent/pod"
+	"coracle/agent/volume"
+)
+
+// do executes one step. Every one is idempotent: the doors are.
+func (r *round) do(ctx context.Context, s pod.Step) error {
+	w, doors := r.w, r.w.r.cfg
+	switch s := s.(type) {
+	case pod.PullImage:
+		return w.pull(ctx, s)
+	case pod.PinNamespaces:
+		return w.sandboxEvent(r.pin(ctx))
+	case pod.AttachNetwork:
+		return w.sandboxEvent(r.attach(ctx))
+	case pod.MakeCgroup:
+		parent, err := doors.Cgroups.EnsurePod(ctx, w.pod)
+		if err != nil {
+			w.event(v1.EventTypeWarning, "FailedCreatePodContainer", fmt.Sprintf("unable to ensure pod container exists: %s", err))
+			return err
+		}
+		w.cgroupParent = parent
+	case pod.MountVolumes:
+		return w.mount(ctx)
+	case pod.CreateContainer:
+		return r.create(ctx, s)
+	case pod.StartContainer:
+		return r.startContainer(ctx, s)
+	case pod.RunHook:
+		w.runHook(s, r.observed)
+		return nil
+	case pod.SignalContainer:
+		return w.signal(ctx, s)
+	case pod.RemoveContainer:
+		return w.remove(ctx, s)
+	case pod.DetachNetwork:
+		return doors.Network.Detach(ctx, w.uid, r.namespace(), r.name(), r.netns())
+	case pod.RemoveNamespaces:
+		return doors.Runtime.RemoveSandbox(ctx, w.uid)
+	case pod.UnmountVolumes:
+		w.volumes = nil
+		return doors.Volumes.Remove(ctx, w.uid)
+	case pod.RemoveCgroup:
+		w.cgroupParent = ""
+		return doors.Cgroups.RemovePod(ctx, w.uid)
+	default:
+		return fmt.Errorf("step %T is not known to this executor", s)
+	}
+	return nil
+}
+
+func (r *round) namespace() string {
+	if r.w.pod != nil {
+		return r.w.pod.Namespace
+	}
+	return cmp.Or(r.observed.Namespace, r.observed.Facts.Namespace)
+}
+
+func (r *round) name() string {
+	if r.w.pod != nil {
+		return r.w.pod.Name
+	}
+	return cmp.Or(r.observed.Name, r.observed.Facts.Name)
+}
+
+func (r *round) netns() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sandbox == nil {
+		return ""
+	}
+	return r.sandbox.NetnsPath
+}
+
+func (r *round) pin(ctx context.Context) error {
+	p := r.w.pod
+	hostname, _, err := pod.Hostname(p, r.w.r.cfg.NodeName, r.w.r.cfg.ClusterDomain())
+	if err != nil {
+		return err
+	}
+	spec := SandboxSpec{
+		UID: p.UID, Namespace: p.Namespace, Name: p.Name, Hostname: hostname,
+		HostNetwork: p.Spec.HostNetwork, HostIPC: p.Spec.HostIPC, HostPID: p.Spec.HostPID,
+		ShareProcessNamespace: p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace,
+		CgroupParent:          r.w.cgroupParent,
+	}
+	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
+		spec.Sysctls = map[string]string{}
+		for _, s := range sc.Sysctls {
+			spec.Sysctls[s.Name] = s.Value
+		}
+	}
+	sandbox, err := r.w.r.cfg.Runtime.EnsureSandbox(ctx, spec)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sandbox == nil || r.sandbox.NetnsPath != sandbox.NetnsPath {
+		r.sandbox = sandbox
+	}
+	return nil
+}
+
+func (r *round) attach(ctx context.Context) error {
+	release, err := r.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p := r.w.pod
+	a := cni.Attachment{UID: p.UID, Namespace: p.Namespace, Name: p.Name, NetnsPath: r.netns(), Annotations: p.Annotations}
+	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			a.Ports = append(a.Ports, list[i].Ports...)
+		}
+	}
+	result, err := r.w.r.cfg.Network.Attach(ctx, a)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sandbox != nil {
+		s := *r.sandbox
+		s.Attached, s.IPs = true, result.IPs
+		r.sandbox = &s
+	}
+	return nil
+}
+
+// sandboxEvent tells the user why the pod's sandbox is not there.
+func (w *worker) sandboxEvent(err error) error {
+	if err != nil {
+		w.event(v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %s", err))
+	}
+	return err
+}
+
+func (w *worker) volumeRequest() volume.Request {
+	c := w.r.cfg
+	return volume.Request{Pod: w.pod, ConfigMap: c.Store.ConfigMap, Secret: c.Store.Secret, Token: c.Token, Allocatable: c.Allocatable()}
+}
+
+// mount makes all volumes, and sets when their content is to be looked at again.
+func (w *worker) mount(ctx context.Context) error {
+	p := w.pod
+	result, err := w.r.cfg.Volumes.Ensure(ctx, w.volumeRequest())
+	if err != nil {
+		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
+		return err
+	}
+	w.volumes, w.volumesFor = result.Paths, p.ResourceVersion
+	w.refreshAt = result.RefreshAt
+	w.warn(result.Warnings)
+	return nil
+}
+
+// refreshRetry is when content that could not be brought up to date is tried again.
+const refreshRetry = time.Minute
+
+// refresh brings the content of volumes up to date when that is due: a ConfigMap or Secret
+// changed, or a token nears its end. It returns when it is due next.
+func (w *worker) refresh(ctx context.Context, d pod.Desired) time.Time {
+	if w.volumes == nil || d.Removed || d.Pod == nil || w.facts.Finished != "" {
+		return time.Time{}
+	}
+	now := time.Now()
+	changed := w.volumesFor != d.Pod.ResourceVersion && d.Pod.DeletionTimestamp == nil
+	if !changed && (w.refreshAt.IsZero() || now.Before(w.refreshAt)) {
+		return w.refreshAt
+	}
+	result, err := w.r.cfg.Volumes.Ensure(ctx, w.volumeRequest())
+	w.volumesFor = d.Pod.ResourceVersion
+	switch {
+	case ctx.Err() != nil:
+		return time.Time{}
+	case err != nil:
+		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
+		w.refreshAt = now.Add(jitter(refreshRetry))
+	case len(result.Warnings) > 0:
+		w.refreshAt = earliest(result.RefreshAt, now.Add(jitter(refreshRetry)))
+		w.warn(result.Warnings)
+	default:
+		w.refreshAt = result.RefreshAt
+	}
+	if err == nil {
+		w.volumes = result.Paths
+	}
+	return w.refreshAt
+}
+
+func (w *worker) warn(list []error) {
+	for _, err := range list {
+		if text := err.Error(); text != w.lastErr {
+			w.lastErr = text
+			w.log.Warn("volume content left as it was", "err", err)
+		}
+	}
+}
+
+func (w *worker) signal(ctx context.Context, s pod.SignalContainer) error {
+	w.announceEnd(s.ID, s.Name)
+	if err := w.r.cfg.Runtime.Signal(ctx, s.ID, s.Signal); err != nil {
+		return err
+	}
+	w.setLive(s.ID, func(l *pod.Live) {
+		if s.Signal == "" {
+			l.TermAt = time.Now()
+		} else {
+			l.KillAt = time.Now()
+		}
+	})
+	return nil
+}
+
+func (w *worker) remove(ctx context.Context, s pod.RemoveContainer) error {
+	if err := w.r.cfg.Runtime.Remove(ctx, s.ID); err != nil {
+		return err
+	}
+	if err := w.removeAttemptLogs(s.Name, s.Attempt); err != nil {
+		return err
+	}
+	return w.r.cfg.Volumes.RemoveAttempt(w.uid, s.Name, s.Attempt)
+}

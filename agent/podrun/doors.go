@@ -1,0 +1,99 @@
+package podrun
+
+import (
+	"context"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/cni"
+	"coracle/agent/image"
+	"coracle/agent/pod"
+	"coracle/agent/store"
+	"coracle/agent/volume"
+)
+
+// Store is what podrun reads of the node's store, and where it keeps its facts. *store.Store is one.
+type Store interface {
+	Pods() []*v1.Pod
+	Pod(uid types.UID) (*v1.Pod, bool)
+	Objects(kind string) []store.Object
+	ConfigMap(namespace, name string) (*v1.ConfigMap, bool)
+	Secret(namespace, name string) (*v1.Secret, bool)
+	Services() []*v1.Service
+	Complete() bool
+	Watch() <-chan store.Change
+	Unwatch(<-chan store.Change)
+
+	PutFact(bucket, key string, value []byte) error
+	Fact(bucket, key string) ([]byte, bool)
+	Facts(bucket string) map[string][]byte
+	DeleteFact(bucket string, keys ...string) error
+}
+
+// Runtime is containerd as podrun uses it. *runtime.Runtime is one.
+type Runtime interface {
+	ObserveAll(ctx context.Context) (map[types.UID]pod.Observed, error)
+	Observe(ctx context.Context, uid types.UID) (pod.Observed, error)
+	EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.Sandbox, error)
+	RemoveSandbox(ctx context.Context, uid types.UID) error
+	Create(ctx context.Context, spec pod.ContainerSpec) (id string, err error)
+	Start(ctx context.Context, id string) error
+	// Signal sends sig; empty is the container's own stop signal.
+	Signal(ctx context.Context, id, sig string) error
+	Remove(ctx context.Context, id string) error
+	Exec(ctx context.Context, id string, spec ExecSpec) (exitCode int, err error)
+	// Changes says which pod to look at again; the zero UID means all.
+	Changes() <-chan types.UID
+}
+
+// Images brings images to the node. *image.Images is one.
+type Images interface {
+	Ensure(ctx context.Context, req image.Request) (image.Image, error)
+	Get(ctx context.Context, ref string) (image.Image, error)
+}
+
+// Network attaches pods. *cni.CNI is one.
+type Network interface {
+	Attach(ctx context.Context, a cni.Attachment) (cni.Result, error)
+	Detach(ctx context.Context, uid types.UID, namespace, name, netnsPath string) error
+	Result(uid types.UID) (cni.Result, bool)
+	Attached(ctx context.Context) ([]types.UID, error)
+}
+
+// Volumes makes volumes and the few files that every pod gets. *volume.Volumes is one.
+type Volumes interface {
+	Ensure(ctx context.Context, r volume.Request) (volume.Result, error)
+	EnsureFiles(ctx context.Context, r volume.FilesRequest) (volume.Files, error)
+	EnsureTerminationLog(uid types.UID, container string, attempt int) (string, error)
+	EnsureSubPath(s volume.SubPath) (string, error)
+	RemoveAttempt(uid types.UID, container string, attempt int) error
+	Remove(ctx context.Context, uid types.UID) error
+	Pods(ctx context.Context) (map[types.UID]bool, error)
+}
+
+// Cgroups makes the pods' groups. *cgroup.Cgroups is one.
+type Cgroups interface {
+	EnsurePod(ctx context.Context, pod *v1.Pod) (parent string, err error)
+	RemovePod(ctx context.Context, uid types.UID) error
+	Pods(ctx context.Context) (map[types.UID]bool, error)
+}
+
+// Outbox takes statuses to report. *status.Outbox is one.
+type Outbox interface {
+	SetPod(uid types.UID, namespace, name string, status v1.PodStatus, released bool)
+	Last(uid types.UID) (status v1.PodStatus, released, ok bool)
+	Forget(uid types.UID)
+}
+
+// Events takes events. *status.Recorder is one.
+type Events interface {
+	Event(ref v1.ObjectReference, eventType, reason, message string)
+}
+
+// Prober runs the probes of one pod: SetTargets replaces what ran before; nil ends them.
+// Verdicts are read when Plan needs them, and onChange is called when one has changed.
+type Prober interface {
+	SetTargets(uid types.UID, podIP string, targets []pod.ProbeTarget)
+	Verdict(containerID string, kind pod.ProbeKind) (verdict pod.Verdict, message string)
+}

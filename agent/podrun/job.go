@@ -1,0 +1,211 @@
+package podrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"coracle/agent/image"
+	"coracle/agent/pod"
+)
+
+// job starts f beside the worker, unless one of that name is under way. The worker is woken when it ends.
+func (w *worker) job(name string, f func(ctx context.Context)) (started bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.jobs[name] != nil {
+		return false
+	}
+	ctx, cancel := context.WithCancel(w.r.ctx)
+	w.jobs[name] = cancel
+	w.jobsDone.Go(func() {
+		defer w.wake(causeOther)
+		defer func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			cancel()
+			delete(w.jobs, name)
+		}()
+		f(ctx)
+	})
+	return true
+}
+
+// cancelJobs ends the jobs whose name has the prefix.
+func (w *worker) cancelJobs(prefix string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name, cancel := range w.jobs {
+		if strings.HasPrefix(name, prefix) {
+			cancel()
+		}
+	}
+}
+
+const pullJob = "pull "
+
+// pullPatience is how long a round waits for a pull, so that a container whose image is
+// present is created in the same round. A longer pull goes on beside the worker.
+const pullPatience = 300 * time.Millisecond
+
+// pull makes an image present. It is left to itself when it takes long.
+func (w *worker) pull(ctx context.Context, s pod.PullImage) error {
+	done := make(chan error, 1)
+	w.setImage(s.Container, func(im *pod.Image) {
+		if im.Ref != s.Image {
+			*im = pod.Image{}
+		}
+		im.Ref, im.Attempt, im.State = s.Image, s.Attempt, pod.ImagePulling
+	})
+	started := w.job(pullJob+s.Container, func(ctx context.Context) { done <- w.pullNow(ctx, s) })
+	if !started {
+		return errLater
+	}
+	patience := time.NewTimer(pullPatience)
+	defer patience.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return errLater
+}
+
+func (w *worker) setImage(container string, change func(*pod.Image)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	im := w.images[container]
+	change(&im)
+	w.images[container] = im
+}
+
+// pullNow pulls and keeps the outcome for Plan, which decides when to try again.
+func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
+	kind := w.kindOf(s.Container)
+	began, pulled := time.Now(), false
+	img, err := w.r.cfg.Images.Ensure(ctx, image.Request{
+		Ref: s.Image, Policy: s.Policy, Credentials: w.credentials(),
+		OnPull: func() {
+			pulled = true
+			w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", s.Image))
+		},
+	})
+	if ctx.Err() != nil {
+		w.setImage(s.Container, func(im *pod.Image) { im.State = pod.ImageUnknown })
+		return errLater
+	}
+	if err != nil {
+		w.pullFailed(s, kind, err)
+		return errLater
+	}
+	w.setImage(s.Container, func(im *pod.Image) {
+		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
+	})
+	message := fmt.Sprintf("Container image %q already present on machine", s.Image)
+	if pulled {
+		message = fmt.Sprintf("Successfully pulled image %q in %s. Image size: %d bytes.", s.Image, time.Since(began).Round(time.Millisecond), img.Size)
+	}
+	w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulled", message)
+	return nil
+}
+
+func (w *worker) pullFailed(s pod.PullImage, kind pod.Kind, err error) {
+	reason := string(image.ReasonOf(err))
+	first := false
+	w.setImage(s.Container, func(im *pod.Image) {
+		first = im.Message != err.Error()
+		im.State, im.FailedAt, im.Reason, im.Message = pod.ImageFailed, time.Now(), reason, err.Error()
+		im.Failures++
+	})
+	if first {
+		w.log.Warn("image not pulled", "container", s.Container, "image", s.Image, "err", err)
+		w.note(fmt.Errorf("image %s: %w", s.Image, err))
+	}
+	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %s", s.Image, err))
+	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", "Error: "+reason)
+}
+
+// credentials are those of the pod's pull secrets. One that is missing or broken is said so and left out.
+func (w *worker) credentials() []image.Credential {
+	p := w.current()
+	var out []image.Credential
+	for _, ref := range p.Spec.ImagePullSecrets {
+		s, ok := w.r.cfg.Store.Secret(p.Namespace, ref.Name)
+		if !ok {
+			w.event(v1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+				fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", ref.Name))
+			continue
+		}
+		list, err := image.ParseDockerConfig(s)
+		if err != nil {
+			w.event(v1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Image pull secret %s is not usable: %s", ref.Name, err))
+			continue
+		}
+		out = append(out, list...)
+	}
+	return out
+}
+
+const hookJob = "hook "
+
+// runHook runs a lifecycle hook beside the worker.
+func (w *worker) runHook(s pod.RunHook, o pod.Observed) {
+	c, kind, ok := pod.FindContainer(w.pod, s.Name)
+	if !ok || c.Lifecycle == nil {
+		return
+	}
+	handler, set := c.Lifecycle.PostStart, func(l *pod.Live, st pod.HookState) { l.PostStart = st }
+	failed, deadline := "FailedPostStartHook", time.Time{}
+	if s.Hook == pod.PreStop {
+		handler, set = c.Lifecycle.PreStop, func(l *pod.Live, st pod.HookState) { l.PreStop = st }
+		failed = "FailedPreStopHook"
+		deadline = w.stopDeadline(s.Name)
+		w.announceEnd(s.ID, s.Name)
+	}
+	if handler == nil {
+		return
+	}
+	ips := w.hookIPs(o)
+	w.setLive(s.ID, func(l *pod.Live) { set(l, pod.HookRunning) })
+	w.job(hookJob+string(s.Hook)+" "+s.ID, func(ctx context.Context) {
+		if !deadline.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, deadline)
+			defer cancel()
+		}
+		err := runHandler(ctx, handler, hookTarget{runtime: w.r.cfg.Runtime, id: s.ID, container: c, ips: ips})
+		state := pod.HookDone
+		if err != nil {
+			state = pod.HookFailed
+			if !errors.Is(err, context.Canceled) {
+				w.log.Warn("hook failed", "container", s.Name, "hook", string(s.Hook), "err", err)
+				w.containerEvent(s.Name, kind, v1.EventTypeWarning, failed, fmt.Sprintf("%sHook failed: %s", strings.ToUpper(string(s.Hook[0]))+string(s.Hook[1:]), err))
+			}
+		}
+		w.setLive(s.ID, func(l *pod.Live) { set(l, state) })
+	})
+}
+
+// stopDeadline is when the container is killed: its hook must have ended by then.
+func (w *worker) stopDeadline(container string) time.Time {
+	var t time.Time
+	if s := w.facts.Containers[container].Stop; s != nil {
+		t = s.Deadline
+	}
+	if s := w.facts.Stop; s != nil {
+		t = earliest(t, s.Deadline)
+	}
+	return t
+}
+
+func (w *worker) hookIPs(o pod.Observed) []string {
+	if o.Sandbox != nil && len(o.Sandbox.IPs) > 0 {
+		return o.Sandbox.IPs
+	}
+	return w.r.cfg.HostIPs()
+}

@@ -1,0 +1,89 @@
+package podrun
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"coracle/agent/pod"
+)
+
+// observe reads the pod from every door and adds what this run knows.
+func (w *worker) observe(ctx context.Context, d pod.Desired) (pod.Observed, error) {
+	w.loadFacts()
+	o, err := w.r.cfg.Runtime.Observe(ctx, w.uid)
+	if err != nil {
+		return o, fmt.Errorf("observe containers: %w", err)
+	}
+	o.UID, o.Facts = w.uid, w.facts
+	if s := o.Sandbox; s != nil && s.NetnsPath != "" {
+		r, ok := w.r.cfg.Network.Result(w.uid)
+		s.Attached, s.IPs = ok, r.IPs
+	}
+	o.VolumesReady = w.volumes != nil && d.Pod != nil && w.volumesFor == d.Pod.ResourceVersion
+	o.CgroupReady = w.cgroupParent != ""
+	if w.maybeTearDown(d) {
+		if err := w.observeRest(ctx, &o); err != nil {
+			return o, err
+		}
+	}
+	w.addOwn(&o)
+	return o, nil
+}
+
+// maybeTearDown says whether Plan could remove what the pod has outside of containerd. For a
+// pod that lives it never does, so reading it would be wasted.
+func (w *worker) maybeTearDown(d pod.Desired) bool {
+	return d.Removed || d.Pod == nil || d.Pod.DeletionTimestamp != nil || w.facts.Finished != "" || pod.Final(d.Previous.Phase)
+}
+
+func (w *worker) observeRest(ctx context.Context, o *pod.Observed) error {
+	volumes, err := w.r.cfg.Volumes.Pods(ctx)
+	if err != nil {
+		return fmt.Errorf("observe volumes: %w", err)
+	}
+	cgroups, err := w.r.cfg.Cgroups.Pods(ctx)
+	if err != nil {
+		return fmt.Errorf("observe cgroups: %w", err)
+	}
+	attached, err := w.r.cfg.Network.Attached(ctx)
+	if err != nil {
+		return fmt.Errorf("observe network: %w", err)
+	}
+	o.Volumes, o.Cgroup, o.Network = volumes[w.uid], cgroups[w.uid], slices.Contains(attached, w.uid)
+	return nil
+}
+
+// addOwn lays what this run of the agent knows over o, and forgets what concerns attempts that are gone.
+func (w *worker) addOwn(o *pod.Observed) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o.Images, o.Troubles = maps.Clone(w.images), maps.Clone(w.troubles)
+	seen := map[string]bool{}
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		seen[c.ID] = true
+		c.Live = w.live[c.ID]
+		if p := w.r.cfg.Prober; p != nil && c.State == pod.Running {
+			c.Live.Startup, _ = p.Verdict(c.ID, pod.Startup)
+			c.Live.Readiness, _ = p.Verdict(c.ID, pod.Readiness)
+			c.Live.Liveness, _ = p.Verdict(c.ID, pod.Liveness)
+		}
+		if t, ok := w.troubles[c.Name]; ok && t.Attempt <= c.Attempt && c.State != pod.Created {
+			delete(w.troubles, c.Name)
+			delete(o.Troubles, c.Name)
+		}
+	}
+	maps.DeleteFunc(w.live, func(id string, _ pod.Live) bool { return !seen[id] })
+	maps.DeleteFunc(w.killing, func(id string, _ bool) bool { return !seen[id] })
+}
+
+// setLive changes what is known of one attempt.
+func (w *worker) setLive(id string, change func(*pod.Live)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.live[id]
+	change(&l)
+	w.live[id] = l
+}

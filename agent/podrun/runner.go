@@ -1,0 +1,332 @@
+// Package podrun brings pods to what agent/pod plans. It owns one worker for each pod (by
+// UID), and in it the loop: observe, plan, remember, report, execute. It decides nothing that
+// Plan can decide; it keeps what Plan cannot read from the world (facts, through the store)
+// and what only this run knows (pulls and hooks under way, troubles, probe verdicts).
+//
+// Invariants:
+//   - Facts are durable before the first step of the plan that came with them.
+//   - What is observed but not assigned is removed only after the store is complete, and
+//     what the store holds but cannot read counts as assigned.
+//   - A step that fails delays itself and the steps that need it, with jitter and a cap, and
+//     nothing else. A change of the pod's definition clears all delays.
+//   - Pulls and hooks never block a worker, so a pod can be deleted at any time.
+//   - At rest there is no timer but the slow resync, and no write.
+package podrun
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/store"
+	"coracle/agent/volume"
+)
+
+// Config is what a Runner needs. All is required unless it says otherwise.
+type Config struct {
+	Store   Store
+	Runtime Runtime
+	Images  Images
+	Network Network
+	Volumes Volumes
+	Cgroups Cgroups
+	Outbox  Outbox
+	Events  Events
+	Log     *slog.Logger
+
+	// Prober runs probes; nil: none run, and containers with probes stay not ready.
+	Prober Prober
+	// Token gives service-account tokens; nil: volumes that need one fail with a sentence.
+	Token func(ctx context.Context, r volume.TokenRequest) (volume.Token, error)
+
+	NodeName string
+	// LogDir holds a folder for each pod's logs.
+	LogDir string
+	// HostIPs are the node's addresses now, primary first; nil: none are reported.
+	HostIPs func() []string
+	// Allocatable is the node's, for resourceFieldRef; nil: empty.
+	Allocatable func() v1.ResourceList
+	// MemoryBytes of the machine, for OOM scores; 0: not known.
+	MemoryBytes int64
+	// ClusterDomain, such as cluster.local; nil: cluster.local.
+	ClusterDomain func() string
+	// ClusterDNS are the addresses that pods ask; nil: none, so that pods get the machine's.
+	ClusterDNS func() []string
+	// ResolvConf is the machine's resolver configuration. Default: /etc/resolv.conf.
+	ResolvConf string
+	// MaxStarts bounds how many steps that start things run at a time. Default: two for each CPU.
+	MaxStarts int
+}
+
+// resyncEvery is how often every pod is looked at again without a reason: it covers events
+// that were lost, and costs one read of containerd for each pod.
+const resyncEvery = 5 * time.Minute
+
+// Runner runs the pods of this node.
+type Runner struct {
+	cfg   Config
+	slots chan struct{} // one element for each step that may start things now
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	ctx     context.Context // of Run; nil: not running. Workers end with it.
+	wg      sync.WaitGroup
+
+	services serviceCache
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Runner, error) {
+	for name, missing := range map[string]bool{
+		"Store": cfg.Store == nil, "Runtime": cfg.Runtime == nil, "Images": cfg.Images == nil, "Network": cfg.Network == nil,
+		"Volumes": cfg.Volumes == nil, "Cgroups": cfg.Cgroups == nil, "Outbox": cfg.Outbox == nil, "Events": cfg.Events == nil,
+		"Log": cfg.Log == nil, "NodeName": cfg.NodeName == "", "LogDir": cfg.LogDir == "",
+	} {
+		if missing {
+			return nil, errors.New("podrun: " + name + " is required")
+		}
+	}
+	if cfg.MaxStarts <= 0 {
+		cfg.MaxStarts = 2 * runtime.NumCPU()
+	}
+	if cfg.HostIPs == nil {
+		cfg.HostIPs = func() []string { return nil }
+	}
+	if cfg.Allocatable == nil {
+		cfg.Allocatable = func() v1.ResourceList { return nil }
+	}
+	if cfg.ClusterDomain == nil {
+		cfg.ClusterDomain = func() string { return "cluster.local" }
+	}
+	if cfg.ClusterDNS == nil {
+		cfg.ClusterDNS = func() []string { return nil }
+	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
+	if cfg.Token == nil {
+		cfg.Token = func(context.Context, volume.TokenRequest) (volume.Token, error) {
+			return volume.Token{}, errors.New("no source of service-account tokens is configured")
+		}
+	}
+	return &Runner{cfg: cfg, slots: make(chan struct{}, cfg.MaxStarts), workers: map[types.UID]*worker{}}, nil
+}
+
+// Run works until ctx ends. It stops no pod: when it returns, its workers have ended and containers run on.
+func (r *Runner) Run(ctx context.Context) error {
+	changes := r.cfg.Store.Watch()
+	defer r.cfg.Store.Unwatch(changes)
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	defer r.wg.Wait()
+
+	r.lookAtAll(false)
+	sweep := time.NewTimer(r.sweep(ctx))
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c, ok := <-changes:
+			if !ok {
+				return errors.New("podrun: the store was closed")
+			}
+			if r.changed(c) {
+				sweep.Reset(0)
+			}
+		case uid := <-r.cfg.Runtime.Changes():
+			if uid == "" {
+				sweep.Reset(0)
+				continue
+			}
+			r.wake(uid, causeRuntime)
+		case <-sweep.C:
+			r.lookAtAll(false)
+			sweep.Reset(r.sweep(ctx))
+		}
+	}
+}
+
+// Wake says "look again at this pod", for parts that podrun does not know.
+func (r *Runner) Wake(uid types.UID) { r.wake(uid, causeOther) }
+
+// changed passes a change of the store on. It reports whether all of the node should be looked at.
+func (r *Runner) changed(c store.Change) (all bool) {
+	switch {
+	case c.All, c.Completed:
+		r.services.forget()
+		r.lookAtAll(true)
+		return true
+	case c.Kind == store.KindPod:
+		r.wake(types.UID(c.UID), causeDesired)
+	case c.Kind == store.KindConfigMap, c.Kind == store.KindSecret:
+		r.wakeSource(c.Kind, c.Namespace, c.Name)
+	case c.Kind == store.KindService:
+		r.services.forget()
+	}
+	return false
+}
+
+// lookAtAll wakes every worker, and makes those that assigned pods lack.
+func (r *Runner) lookAtAll(desired bool) {
+	why := causeOther
+	if desired {
+		why = causeDesired
+	}
+	for _, o := range r.cfg.Store.Objects(store.KindPod) {
+		r.wake(types.UID(o.UID), why)
+	}
+	r.mu.Lock()
+	all := make([]*worker, 0, len(r.workers))
+	for _, w := range r.workers {
+		all = append(all, w)
+	}
+	r.mu.Unlock()
+	for _, w := range all {
+		w.wake(why)
+	}
+}
+
+// sweep finds pods of which the node holds anything and that have no worker yet, and gives
+// them one. It returns when to sweep again.
+func (r *Runner) sweep(ctx context.Context) time.Duration {
+	uids, err := r.present(ctx)
+	for _, uid := range uids {
+		r.wake(uid, causeOther)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			r.cfg.Log.Warn("node not wholly observed, trying again", "err", err)
+		}
+		return jitter(10 * time.Second)
+	}
+	return jitter(resyncEvery)
+}
+
+// present lists all pods of which anything is on the node. What could be read is returned beside the error.
+func (r *Runner) present(ctx context.Context) ([]types.UID, error) {
+	seen := map[types.UID]bool{}
+	var errs []error
+	observed, err := r.cfg.Runtime.ObserveAll(ctx)
+	errs = append(errs, err)
+	for uid := range observed {
+		seen[uid] = true
+	}
+	for _, list := range []func(context.Context) (map[types.UID]bool, error){r.cfg.Volumes.Pods, r.cfg.Cgroups.Pods} {
+		pods, err := list(ctx)
+		errs = append(errs, err)
+		for uid := range pods {
+			seen[uid] = true
+		}
+	}
+	attached, err := r.cfg.Network.Attached(ctx)
+	errs = append(errs, err)
+	for _, uid := range attached {
+		seen[uid] = true
+	}
+	for key := range r.cfg.Store.Facts(factsBucket) {
+		seen[types.UID(key)] = true
+	}
+	uids := make([]types.UID, 0, len(seen))
+	for uid := range seen {
+		uids = append(uids, uid)
+	}
+	slices.Sort(uids)
+	return uids, errors.Join(errs...)
+}
+
+// wake finds or makes the pod's worker.
+func (r *Runner) wake(uid types.UID, why cause) {
+	r.mu.Lock()
+	if r.ctx == nil || r.ctx.Err() != nil || uid == "" {
+		r.mu.Unlock()
+		return
+	}
+	w := r.workers[uid]
+	if w == nil {
+		w = newWorker(r, uid)
+		r.workers[uid] = w
+		ctx := r.ctx
+		r.wg.Go(func() { w.run(ctx) })
+	}
+	r.mu.Unlock()
+	w.wake(why)
+}
+
+// wakeSource wakes the pods that name a ConfigMap or Secret.
+func (r *Runner) wakeSource(kind, namespace, name string) {
+	r.mu.Lock()
+	var hit []*worker
+	for _, w := range r.workers {
+		if w.names(kind, namespace, name) {
+			hit = append(hit, w)
+		}
+	}
+	r.mu.Unlock()
+	for _, w := range hit {
+		w.wake(causeSource)
+	}
+}
+
+// forget ends a worker whose pod is gone, unless it was woken in between.
+func (r *Runner) forget(w *worker) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w.pendingWake() {
+		return false
+	}
+	delete(r.workers, w.uid)
+	return true
+}
+
+// Snapshot says where each pod stands, ordered by namespace and name. For `coracle-agent status`.
+func (r *Runner) Snapshot() []PodView {
+	r.mu.Lock()
+	views := make([]PodView, 0, len(r.workers))
+	for _, w := range r.workers {
+		views = append(views, w.snapshot())
+	}
+	r.mu.Unlock()
+	slices.SortFunc(views, func(a, b PodView) int {
+		return strings.Compare(a.Namespace+"/"+a.Name+"/"+string(a.UID), b.Namespace+"/"+b.Name+"/"+string(b.UID))
+	})
+	return views
+}
+
+// jitter spreads d by a fifth, so that what failed together is not tried again together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(rand.Int64N(int64(d)/5+1))
+}
+
+// serviceCache keeps the decoded services between container starts, until one changes.
+type serviceCache struct {
+	mu    sync.Mutex
+	valid bool
+	list  []*v1.Service
+}
+
+func (c *serviceCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.valid, c.list = false, nil
+}
+
+// of returns the services that variables are made of for a pod in this namespace.
+func (c *serviceCache) of(s Store) []*v1.Service {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.valid {
+		c.list, c.valid = s.Services(), true
+	}
+	return c.list
+}
