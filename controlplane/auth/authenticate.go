@@ -20,7 +20,7 @@ import (
 func (a *Auth) newAuthenticator() authenticator.Request {
 	tokens := a.TokenAuthenticator()
 	known := requestunion.New(
-		x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion),
+		authenticator.WrapAudienceAgnosticRequest(a.Audiences(), x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion)),
 		bearertoken.New(tokens),
 		websocket.NewProtocolAuthenticator(tokens),
 	)
@@ -30,7 +30,8 @@ func (a *Auth) newAuthenticator() authenticator.Request {
 // TokenAuthenticator judges bearer tokens; tokenreviews uses it too. Nothing is cached, so that a deleted pod's token ends
 // at once; a judgement costs one signature check and look-ups in memory.
 func (a *Auth) TokenAuthenticator() authenticator.Token {
-	return tokenunion.New(a.Validator, authenticator.TokenFunc(a.authenticateBootstrap))
+	return tokenunion.New(a.Validator,
+		authenticator.WrapAudienceAgnosticToken(a.Audiences(), authenticator.TokenFunc(a.authenticateBootstrap)))
 }
 
 // authenticateBootstrap knows tokens of the form ID.SECRET.
