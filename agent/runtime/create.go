@@ -1,0 +1,191 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/image"
+	"coracle/agent/logwriter"
+	"coracle/agent/pod"
+	"coracle/internal/fault"
+)
+
+// undoTimeout bounds taking back what a failed step has made; it is cut from the caller's cancellation.
+const undoTimeout = 10 * time.Second
+
+// Create makes a container's record and root file system. The image must be present and the
+// sandbox complete. Creating again what is there returns the same id. Errors of class Invalid
+// mean that the pod itself is wrong.
+func (r *Runtime) Create(ctx context.Context, c pod.ContainerSpec) (string, error) {
+	if c.Security == nil {
+		return "", fault.Invalid("create container " + c.Name + ": it has no security context")
+	}
+	id := ContainerID(c.PodUID, c.Name, c.Attempt)
+	if err := r.create(r.context(ctx), id, c); err != nil {
+		return "", fmt.Errorf("create container %s of pod %s/%s: %w", c.Name, c.PodNamespace, c.PodName, err)
+	}
+	return id, nil
+}
+
+func (r *Runtime) create(ctx context.Context, id string, c pod.ContainerSpec) (err error) {
+	record, err := r.readSandbox(c.PodUID)
+	if err != nil {
+		return err
+	}
+	img, err := r.cfg.Images.Get(ctx, c.Image)
+	if err != nil {
+		return err
+	}
+	mounts, made, err := r.prepareSnapshot(ctx, id, img, c)
+	if err != nil || made {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.undoCreate(ctx, id))
+		}
+	}()
+	spec, err := r.specOf(ctx, id, c, img, mounts, record)
+	if err != nil {
+		return err
+	}
+	reg := logwriter.Registration{LogPath: c.LogPath, TTY: c.TTY, Stdin: c.Stdin}
+	if _, err := logwriter.Register(r.ioDir(), id, reg); err != nil {
+		return err
+	}
+	if err := r.writeRecord(ctx, id, c, img, spec, reg); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.owners[id] = c.PodUID
+	r.fresh[id] = prepared{mounts: mounts, io: reg}
+	r.mu.Unlock()
+	return nil
+}
+
+// prepareSnapshot makes the container's own layer over the image's. made is true when the whole
+// container was there before.
+func (r *Runtime) prepareSnapshot(ctx context.Context, id string, img image.Image, c pod.ContainerSpec) (mounts []mount.Mount, made bool, err error) {
+	labels := map[string]string{labelUID: string(c.PodUID), labelGCRoot: time.Now().UTC().Format(time.RFC3339)}
+	mounts, err = r.snapshotter().Prepare(ctx, id, img.ChainID, snapshots.WithLabels(labels))
+	if err == nil {
+		return mounts, false, nil
+	}
+	if !isConflict(err) {
+		return nil, false, fmt.Errorf("make root file system: %w", classify(err))
+	}
+	have, err := r.containers().Get(ctx, id)
+	if err == nil {
+		if have.Labels[labelUID] != string(c.PodUID) {
+			return nil, false, fault.As(fault.ErrConflict, fmt.Errorf("id %s belongs to pod %s", id, have.Labels[labelUID]))
+		}
+		return nil, true, nil
+	}
+	if !isNotFound(err) {
+		return nil, false, classify(err)
+	}
+	mounts, err = r.snapshotter().Mounts(ctx, id) // of a creation that was cut short
+	if err != nil {
+		return nil, false, fmt.Errorf("make root file system: %w", classify(err))
+	}
+	return mounts, false, nil
+}
+
+func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, img image.Image, mounts []mount.Mount, record sandboxRecord) (*specs.Spec, error) {
+	acc, err := r.readAccounts(ctx, img.ID, mounts)
+	if err != nil {
+		return nil, err
+	}
+	who, err := resolveUser(c, img.User, acc)
+	if err != nil {
+		return nil, err
+	}
+	profile, err := localhostSeccomp(r.cfg.SeccompDir, c.Security)
+	if err != nil {
+		return nil, err
+	}
+	in := specInput{
+		ID: id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
+		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, SeccompDefault: r.cfg.SeccompDefault,
+	}
+	if isPrivileged(c) {
+		if in.Host.Devices, err = hostDevices("/dev"); err != nil {
+			return nil, err
+		}
+	}
+	in.Shm = "/dev/shm"
+	if record.Shm {
+		in.Shm = filepath.Join(r.podDir(c.PodUID), "shm")
+	}
+	return buildSpec(in)
+}
+
+func (r *Runtime) writeRecord(ctx context.Context, id string, c pod.ContainerSpec, img image.Image, spec *specs.Spec, reg logwriter.Registration) error {
+	any, err := typeurl.MarshalAny(spec)
+	if err != nil {
+		return fmt.Errorf("write OCI spec: %w", err)
+	}
+	info, err := r.runtimeInfo()
+	if err != nil {
+		return err
+	}
+	labels, err := labelsOf(c, img.RepoDigest, stopSignal(c, img), r.bootID, reg)
+	if err != nil {
+		return err
+	}
+	_, err = r.containers().Create(ctx, containers.Container{
+		ID: id, Labels: labels, Image: img.Ref, Runtime: info, Spec: any,
+		Snapshotter: r.cfg.Images.Snapshotter(), SnapshotKey: id,
+	})
+	if err != nil {
+		return fmt.Errorf("write container record: %w", classify(err))
+	}
+	return nil
+}
+
+func stopSignal(c pod.ContainerSpec, img image.Image) string {
+	for _, s := range []string{c.StopSignal, img.StopSignal} {
+		if s != "" {
+			return s
+		}
+	}
+	return "SIGTERM"
+}
+
+func (r *Runtime) undoCreate(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return errors.Join(logwriter.Unregister(r.ioDir(), id), ignoreNotFound(r.snapshotter().Remove(ctx, id)))
+}
+
+// sweepSnapshots removes the snapshots of a pod that no container's record names.
+func (r *Runtime) sweepSnapshots(ctx context.Context, uid types.UID) error {
+	ctx = r.context(ctx)
+	var keys []string
+	err := r.snapshotter().Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		keys = append(keys, info.Name)
+		return nil
+	}, fmt.Sprintf("labels.%q==%q", labelUID, string(uid)))
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", classify(err))
+	}
+	var errs []error
+	for _, key := range keys {
+		if err := ignoreNotFound(r.snapshotter().Remove(ctx, key)); err != nil {
+			errs = append(errs, fmt.Errorf("remove snapshot %s: %w", key, err))
+		}
+		errs = append(errs, logwriter.Unregister(r.ioDir(), key))
+	}
+	return errors.Join(errs...)
+}

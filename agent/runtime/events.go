@@ -1,0 +1,175 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	apievents "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/typeurl/v2"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// reconnectPause is how long Run waits before it asks again for events of a containerd that went
+// away: short, because a restart takes well under a second.
+const reconnectPause = 500 * time.Millisecond
+
+// Changes names pods to look at again. It is level-triggered: one name may stand for several changes.
+func (r *Runtime) Changes() <-chan types.UID { return r.changes }
+
+// Run follows containerd's events until ctx ends, reconnecting. After each connection every
+// known pod is named once, for what was missed.
+func (r *Runtime) Run(ctx context.Context) error {
+	pending := newPending()
+	away := false
+	for ctx.Err() == nil {
+		if !away {
+			r.nameAll(pending)
+		}
+		err := r.follow(ctx, pending)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !away {
+			r.log.Warn("containerd's events are away", "err", err)
+			away = true
+		}
+		if r.wait(ctx, pending) && r.answers(ctx) {
+			r.log.Info("containerd's events are back")
+			away = false
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(r.context(ctx), 2*time.Second)
+	defer cancel()
+	_, err := r.client.Version(ctx)
+	return err == nil
+}
+
+// follow handles events until the stream ends, and hands out names as they are taken.
+func (r *Runtime) follow(ctx context.Context, pending *pending) error {
+	ctx, cancel := context.WithCancel(r.context(ctx))
+	defer cancel()
+	stream, errs := r.client.Subscribe(ctx,
+		fmt.Sprintf("namespace==%s,topic==/tasks/exit", r.cfg.Namespace),
+		fmt.Sprintf("namespace==%s,topic==/tasks/oom", r.cfg.Namespace),
+		fmt.Sprintf("namespace==%s,topic==/tasks/start", r.cfg.Namespace))
+	for {
+		out, next := r.offer(pending)
+		select {
+		case out <- next:
+			pending.taken()
+		case envelope := <-stream:
+			if envelope != nil {
+				r.handle(ctx, envelope, pending)
+			}
+		case err := <-errs:
+			if err == nil {
+				err = errors.New("the stream ended")
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// wait pauses between connections, still handing out names; false when ctx ended.
+func (r *Runtime) wait(ctx context.Context, pending *pending) bool {
+	timer := time.NewTimer(reconnectPause)
+	defer timer.Stop()
+	for {
+		out, next := r.offer(pending)
+		select {
+		case out <- next:
+			pending.taken()
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (r *Runtime) offer(p *pending) (chan<- types.UID, types.UID) {
+	if len(p.order) == 0 {
+		return nil, ""
+	}
+	return r.changes, p.order[0]
+}
+
+func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending *pending) {
+	event, err := typeurl.UnmarshalAny(envelope.Event)
+	if err != nil {
+		return // of a newer containerd
+	}
+	id := ""
+	switch e := event.(type) {
+	case *apievents.TaskExit:
+		if e.ID != e.ContainerID {
+			return // an exec
+		}
+		id = e.ContainerID
+	case *apievents.TaskOOM:
+		id = e.ContainerID
+		if f, err := os.OpenFile(r.oomPath(id), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+			_ = f.Close() // the mark is its being there
+		}
+	case *apievents.TaskStart:
+		id = e.ContainerID
+	default:
+		return
+	}
+	if uid := r.owner(ctx, id); uid != "" {
+		pending.add(uid)
+	}
+}
+
+// owner is the pod of a container, asked from containerd where it was never seen.
+func (r *Runtime) owner(ctx context.Context, id string) types.UID {
+	r.mu.Lock()
+	uid, ok := r.owners[id]
+	r.mu.Unlock()
+	if ok {
+		return uid
+	}
+	record, err := r.containers().Get(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return types.UID(record.Labels[labelUID])
+}
+
+func (r *Runtime) nameAll(pending *pending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, uid := range r.owners {
+		pending.add(uid)
+	}
+}
+
+// pending is an ordered set of names that nobody has taken yet.
+type pending struct {
+	order []types.UID
+	have  map[types.UID]bool
+}
+
+func newPending() *pending { return &pending{have: map[types.UID]bool{}} }
+
+func (p *pending) add(uid types.UID) {
+	if uid != "" && !p.have[uid] {
+		p.have[uid] = true
+		p.order = append(p.order, uid)
+	}
+}
+
+func (p *pending) taken() {
+	delete(p.have, p.order[0])
+	p.order = p.order[1:]
+}

@@ -1,0 +1,210 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"coracle/internal/fault"
+)
+
+// Size is a terminal's, in characters.
+type Size struct{ Width, Height uint16 }
+
+// ExecSpec is one command to run in a container.
+type ExecSpec struct {
+	Command []string
+	TTY     bool
+	// Stdin, Stdout and Stderr may be nil. With TTY there is no Stderr.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Resize         <-chan Size   // nil: never
+	Timeout        time.Duration // 0: none
+}
+
+// ErrTimeout is what Exec returns when ExecSpec.Timeout is over; the command was killed.
+var ErrTimeout = errors.New("command timed out")
+
+// drainTimeout is how long the output of a command may take to arrive after its end: a child
+// that it left may hold the other end for ever.
+const drainTimeout = 2 * time.Second
+
+// Exec runs a command in a running container and returns its exit code. A command that cannot
+// be started is a *StartError; a container that does not run is of class Conflict, one that is
+// gone NotFound.
+func (r *Runtime) Exec(ctx context.Context, id string, spec ExecSpec) (int, error) {
+	if len(spec.Command) == 0 {
+		return 0, fault.Invalid("exec in container " + id + ": no command")
+	}
+	ctx, cancel := context.WithCancel(r.context(ctx))
+	defer cancel()
+	container, err := r.client.LoadContainer(ctx, id)
+	if err != nil {
+		return 0, fmt.Errorf("exec in container %s: %w", id, classify(err))
+	}
+	task, err := container.Task(ctx, nil)
+	if notThere(err) {
+		err = fault.As(fault.ErrConflict, errors.New("the container is not running"))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("exec in container %s: %w", id, classify(err))
+	}
+	process, err := r.execProcess(ctx, container, spec)
+	if err != nil {
+		return 0, fmt.Errorf("exec in container %s: %w", id, err)
+	}
+	code, err := r.runExec(ctx, task, process, spec)
+	if err != nil {
+		return 0, fmt.Errorf("exec in container %s: %w", id, err)
+	}
+	return code, nil
+}
+
+// execProcess is the container's own process with another command.
+func (r *Runtime) execProcess(ctx context.Context, container containerd.Container, spec ExecSpec) (*specs.Process, error) {
+	record, err := container.Info(ctx, containerd.WithoutRefreshedMetadata)
+	if err != nil {
+		return nil, classify(err)
+	}
+	oci, err := specIn(record)
+	if err != nil {
+		return nil, fmt.Errorf("read OCI spec: %w", err)
+	}
+	process := *oci.Process
+	process.Args, process.Terminal, process.ConsoleSize = spec.Command, spec.TTY, nil
+	if spec.TTY && !slices.ContainsFunc(process.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		process.Env = append(slices.Clone(process.Env), "TERM=xterm")
+	}
+	return &process, nil
+}
+
+func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *specs.Process, spec ExecSpec) (code int, err error) {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	execID := "exec-" + hex.EncodeToString(random[:])
+	stdin := &endReader{from: spec.Stdin}
+	options := []cio.Opt{cio.WithFIFODir(filepath.Join(r.cfg.RunDir, "exec"))}
+	var in io.Reader
+	if spec.Stdin != nil {
+		in = stdin
+	}
+	stderr := spec.Stderr
+	if spec.TTY {
+		options, stderr = append(options, cio.WithTerminal), nil
+	}
+	options = append(options, cio.WithStreams(in, spec.Stdout, stderr))
+	exec, err := task.Exec(ctx, execID, process, cio.NewCreator(options...))
+	if err != nil {
+		return 0, r.execError(err)
+	}
+	defer func() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		if _, derr := exec.Delete(undo, containerd.WithProcessKill); ignoreNotFound(derr) != nil && err == nil {
+			err = fmt.Errorf("clean up: %w", classify(derr))
+		}
+	}()
+	// When the caller's input ends the command's must, too: the shim holds a writing end of its own.
+	stdin.end = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		_ = exec.CloseIO(ctx, containerd.WithStdinCloser) // the command may have ended before
+	}
+	exited, err := exec.Wait(ctx)
+	if err != nil {
+		return 0, classify(err)
+	}
+	if err := exec.Start(ctx); err != nil {
+		return 0, r.execError(err)
+	}
+	return r.awaitExec(ctx, exec, exited, spec)
+}
+
+func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited <-chan containerd.ExitStatus, spec ExecSpec) (int, error) {
+	var timeout <-chan time.Time
+	if spec.Timeout > 0 {
+		timer := time.NewTimer(spec.Timeout)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	for {
+		select {
+		case size, ok := <-spec.Resize:
+			if !ok {
+				spec.Resize = nil
+				continue
+			}
+			_ = exec.Resize(ctx, uint32(size.Width), uint32(size.Height)) // of a command that has just ended
+		case <-timeout:
+			kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+			defer cancel()
+			err := exec.Kill(kill, unix.SIGKILL)
+			return 0, errors.Join(fmt.Errorf("%w after %s", ErrTimeout, spec.Timeout), ignoreNotFound(err))
+		case status := <-exited:
+			code, _, err := status.Result()
+			if err != nil {
+				return 0, classify(err)
+			}
+			drain(exec.IO())
+			return int(code), nil
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// drain waits until the output has been copied, but not for ever.
+func drain(streams cio.IO) {
+	if streams == nil {
+		return
+	}
+	stop := time.AfterFunc(drainTimeout, streams.Cancel)
+	defer stop.Stop()
+	streams.Wait()
+}
+
+// execError separates what the OCI runtime said of the command from containerd's being away.
+func (r *Runtime) execError(err error) error {
+	if isUnavailable(err) || isNotFound(err) || errors.Is(err, context.Canceled) {
+		return classify(err)
+	}
+	if isConflict(err) || strings.Contains(err.Error(), "cannot exec in a stopped") || strings.Contains(err.Error(), "not running") {
+		return fault.As(fault.ErrConflict, classify(err))
+	}
+	return startError(err)
+}
+
+// endReader calls end once when its source has ended.
+type endReader struct {
+	from io.Reader
+	end  func()
+	once sync.Once
+}
+
+func (e *endReader) Read(p []byte) (int, error) {
+	n, err := e.from.Read(p)
+	if err != nil {
+		e.once.Do(e.end)
+	}
+	return n, err
+}
+
+// resize sets the size of a container's own terminal.
+func (r *Runtime) resize(ctx context.Context, id string, size Size) error {
+	_, err := r.client.TaskService().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: id, Width: uint32(size.Width), Height: uint32(size.Height)})
+	return classify(err)
+}

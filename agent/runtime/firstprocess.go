@@ -1,0 +1,164 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/podinit"
+)
+
+// A pod that shares its process namespace has a first process of its own: a container without
+// image or snapshot, whose root is a directory of the sandbox with one small program in it.
+//
+//	<runDir>/pods/<uid>/init/root/init     the program
+//	<runDir>/pods/<uid>/init/pid           its process id
+//	<runDir>/pods/<uid>/ns/pid             the pinned namespace
+
+func firstProcessID(uid types.UID) string { return shortUID(uid) + ".init" }
+
+// nobody is who the first process runs as; it needs no rights.
+const nobody = 65534
+
+// ensureFirstProcess makes the pod's first process, or finds it running.
+func (r *Runtime) ensureFirstProcess(ctx context.Context, spec SandboxSpec, record sandboxRecord) error {
+	if r.firstProcessAlive(spec.UID) {
+		return nil
+	}
+	if err := r.removeFirstProcess(ctx, spec.UID); err != nil {
+		return err
+	}
+	ctx = r.context(ctx)
+	id, dir := firstProcessID(spec.UID), filepath.Join(r.podDir(spec.UID), "init")
+	if err := writeFirstProcess(filepath.Join(dir, "root")); err != nil {
+		return fmt.Errorf("make first process: %w", err)
+	}
+	any, err := typeurl.MarshalAny(r.firstProcessSpec(id, dir, spec, record))
+	if err != nil {
+		return fmt.Errorf("make first process: %w", err)
+	}
+	info, err := r.runtimeInfo()
+	if err != nil {
+		return err
+	}
+	_, err = r.containers().Create(ctx, containers.Container{
+		ID: id, Runtime: info, Spec: any,
+		Labels: map[string]string{labelUID: string(spec.UID), labelNamespace: spec.Namespace, labelPod: spec.Name, labelKind: kindInit, labelBoot: r.bootID},
+	})
+	if err != nil {
+		return fmt.Errorf("make first process: %w", classify(err))
+	}
+	task, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: id})
+	if err != nil {
+		return fmt.Errorf("make first process: %w", classify(err))
+	}
+	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+		return fmt.Errorf("start first process: %w", classify(err))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(int(task.Pid))), 0o600); err != nil {
+		return fmt.Errorf("make first process: %w", err)
+	}
+	return bindFile(fmt.Sprintf("/proc/%d/ns/pid", task.Pid), filepath.Join(r.podDir(spec.UID), "ns", "pid"))
+}
+
+func writeFirstProcess(root string) error {
+	program, err := podinit.Binary(runtime.GOARCH)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{root, filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(root, "init"), program, 0o755)
+}
+
+func (r *Runtime) firstProcessSpec(id, dir string, spec SandboxSpec, record sandboxRecord) *specs.Spec {
+	paths := r.paths(spec.UID, record)
+	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}}
+	for _, ns := range []specs.LinuxNamespace{
+		{Type: specs.NetworkNamespace, Path: paths.Net}, {Type: specs.IPCNamespace, Path: paths.IPC}, {Type: specs.UTSNamespace, Path: paths.UTS},
+	} {
+		if ns.Path != "" {
+			list = append(list, ns)
+		}
+	}
+	shares := uint64(2)
+	return &specs.Spec{
+		Version: specVersion,
+		Root:    &specs.Root{Path: filepath.Join(dir, "root"), Readonly: true},
+		Process: &specs.Process{
+			Args: []string{"/init"}, Cwd: "/", Env: []string{defaultPath}, NoNewPrivileges: true,
+			User:         specs.User{UID: nobody, GID: nobody},
+			Capabilities: &specs.LinuxCapabilities{},
+			OOMScoreAdj:  clampOOM(-998, r.host.OOMFloor),
+		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k"}},
+		},
+		Annotations: map[string]string{groupAnnotation: string(record.Group)},
+		Linux: &specs.Linux{
+			Namespaces:  list,
+			CgroupsPath: cgroupsPath(spec.CgroupParent, id),
+			Resources: &specs.LinuxResources{
+				CPU:     &specs.LinuxCPU{Shares: &shares},
+				Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+			},
+			MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+		},
+	}
+}
+
+// firstProcessAlive reports whether the pinned process namespace still has its first process:
+// without it the kernel lets nobody in.
+func (r *Runtime) firstProcessAlive(uid types.UID) bool {
+	data, err := os.ReadFile(filepath.Join(r.podDir(uid), "init", "pid"))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 0 {
+		return false
+	}
+	var running, pinned unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid), &running) != nil ||
+		unix.Stat(filepath.Join(r.podDir(uid), "ns", "pid"), &pinned) != nil {
+		return false
+	}
+	return running.Dev == pinned.Dev && running.Ino == pinned.Ino
+}
+
+// removeFirstProcess ends the pod's first process, and with it every process of the namespace.
+func (r *Runtime) removeFirstProcess(ctx context.Context, uid types.UID) error {
+	dir := filepath.Join(r.podDir(uid), "init")
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	ctx = r.context(ctx)
+	id := firstProcessID(uid)
+	if err := r.deleteTask(ctx, id); err != nil {
+		return fmt.Errorf("remove first process: %w", err)
+	}
+	if err := ignoreNotFound(r.containers().Delete(ctx, id)); err != nil {
+		return fmt.Errorf("remove first process: %w", err)
+	}
+	if err := unmountBelow(filepath.Join(r.podDir(uid), "ns", "pid")); err != nil {
+		return fmt.Errorf("remove first process: %w", err)
+	}
+	return os.RemoveAll(dir)
+}

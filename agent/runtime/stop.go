@@ -1,0 +1,141 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
+
+	"coracle/agent/logwriter"
+	"coracle/internal/fault"
+)
+
+// killTimeout bounds how long Remove waits for a container that it had to kill; the kernel may
+// take its time over one that is writing to a slow disk.
+const killTimeout = 30 * time.Second
+
+// Signal sends a signal to the container's first process; an empty name is the container's own
+// stop signal. To one that does not run, or is gone, it does nothing. SIGKILL reaches every
+// process of a container whose first process is not the first of its namespace.
+func (r *Runtime) Signal(ctx context.Context, id string, name string) error {
+	ctx = r.context(ctx)
+	record, err := r.containers().Get(ctx, id)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("signal container %s: %w", id, classify(err))
+	}
+	if name == "" {
+		name = record.Labels[labelStopSignal]
+	}
+	number, err := signalNumber(name)
+	if err != nil {
+		return fmt.Errorf("signal container %s: %w", id, err)
+	}
+	all := number == unix.SIGKILL && record.Labels[labelShares] == "true"
+	_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(number), All: all})
+	if err != nil && !notThere(err) && !finished(err) {
+		return fmt.Errorf("signal container %s with %s: %w", id, name, classify(err))
+	}
+	return nil
+}
+
+// finished is true for the words in which OCI runtimes say that there is nothing to signal.
+func finished(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "process already finished") || strings.Contains(text, "container not running") ||
+		strings.Contains(text, "no such process")
+}
+
+// signalNumber reads "SIGTERM", "TERM", "15" and the real-time signals "SIGRTMIN+3", "SIGRTMAX-1".
+func signalNumber(name string) (unix.Signal, error) {
+	text := strings.ToUpper(strings.TrimSpace(name))
+	if text == "" {
+		return unix.SIGTERM, nil
+	}
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 1 || n > 64 {
+			return 0, fault.Invalid(fmt.Sprintf("signal %q is out of range", name))
+		}
+		return unix.Signal(n), nil
+	}
+	if !strings.HasPrefix(text, "SIG") {
+		text = "SIG" + text
+	}
+	if n := unix.SignalNum(text); n != 0 {
+		return n, nil
+	}
+	for _, base := range []struct {
+		name string
+		at   int
+	}{{"SIGRTMIN", 34}, {"SIGRTMAX", 64}} { // the C library keeps 32 and 33 for itself
+		rest, ok := strings.CutPrefix(text, base.name)
+		if !ok {
+			continue
+		}
+		offset := 0
+		if rest != "" {
+			var err error
+			if offset, err = strconv.Atoi(rest); err != nil {
+				break
+			}
+		}
+		if n := base.at + offset; n >= 34 && n <= 64 {
+			return unix.Signal(n), nil
+		}
+	}
+	return 0, fault.Invalid(fmt.Sprintf("signal %q is unknown", name))
+}
+
+// Remove removes a container with its task, shim's share, snapshot and FIFOs, killing it where
+// it still runs. The record goes last: what is half removed is found again. Idempotent.
+func (r *Runtime) Remove(ctx context.Context, id string) error {
+	ctx = r.context(ctx)
+	if err := r.deleteTask(ctx, id); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	if err := r.snapshotter().Remove(ctx, id); ignoreNotFound(err) != nil {
+		return fmt.Errorf("remove container %s: remove snapshot: %w", id, classify(err))
+	}
+	if err := logwriter.Unregister(r.ioDir(), id); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	r.releaseFIFOs(id)
+	if err := r.containers().Delete(ctx, id); ignoreNotFound(err) != nil {
+		return fmt.Errorf("remove container %s: %w", id, classify(err))
+	}
+	r.mu.Lock()
+	delete(r.owners, id)
+	delete(r.fresh, id)
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Runtime) deleteTask(ctx context.Context, id string) error {
+	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err == nil || notThere(err) {
+		return nil
+	}
+	if !isConflict(err) {
+		return fmt.Errorf("delete task: %w", classify(err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(unix.SIGKILL), All: true})
+	if err != nil && !notThere(err) && !finished(err) {
+		return fmt.Errorf("kill: %w", classify(err))
+	}
+	if _, err := r.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id}); err != nil && !notThere(err) {
+		return errors.Join(fmt.Errorf("wait for its end: %w", classify(err)))
+	}
+	if _, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}); err != nil && !notThere(err) {
+		return fmt.Errorf("delete task: %w", classify(err))
+	}
+	return nil
+}
