@@ -179,6 +179,9 @@ func (p *planner) wakeAtAfter(t time.Time, wanted bool) {
 
 // terminated reports one attempt that has ended.
 func terminated(u *unit, c *Container) *v1.ContainerStateTerminated {
+	if l := u.facts.Last; l != nil && l.ID == c.ID {
+		return lastTerminated(l) // its last words may be gone from the disk by now
+	}
 	t := &v1.ContainerStateTerminated{
 		ExitCode: int32(exitCode(u, c)), Signal: int32(c.Signal), Reason: exitReason(c), Message: c.Message,
 		ContainerID: runtimeScheme + c.ID,

@@ -26,7 +26,7 @@ type Result struct {
 	Steps []Step
 	// WakeAt is when Plan wants to be asked again even if nothing changed; zero: never.
 	WakeAt time.Time
-	// Status to report. Conditions are only those that the node owns.
+	// Status to report. Conditions are only those that the node owns. Empty for a removed pod: nobody asks for it.
 	Status v1.PodStatus
 	// Released says that nothing of a deleted or removed pod is left on the node.
 	Released bool

@@ -44,11 +44,12 @@ func Plan(desired Desired, observed Observed, now time.Time) Result {
 	default:
 		p.live()
 	}
-	r := Result{Steps: p.steps, WakeAt: p.wake, Released: p.released, Facts: p.facts}
-	if desired.Pod != nil {
+	r := Result{Steps: p.steps, Released: p.released, Facts: p.facts}
+	if desired.Pod != nil && !desired.Removed {
 		r.Status = p.status()
 		r.Probes = p.probes()
 	}
+	r.WakeAt = p.wake
 	return r
 }
 

@@ -106,15 +106,25 @@ func (p *planner) backOff(u *unit, c *Container) (until time.Time, wait bool) {
 	return until, p.now.Before(until)
 }
 
-// waitsForRestart says whether u's newest attempt has ended and waits for its back-off.
+// waitsForRestart says whether u's newest attempt has ended in a row of failures, and which
+// back-off its restart was given. It is true until the next attempt is there, so that what
+// kubectl shows does not flicker when the wait is over.
 func (p *planner) waitsForRestart(u *unit, c *Container) (time.Duration, bool) {
-	if !u.ended(c) || !u.restarts(c) || u.facts.Restart != nil && u.facts.Restart.Attempt == c.Attempt+1 {
+	r := u.facts.Restart
+	if r == nil || !u.ended(c) || !u.restarts(c) || ranLong(c) || replaced(u, c) {
 		return 0, false
 	}
-	if _, wait := p.backOff(u, c); !wait {
-		return 0, false
+	if r.Attempt <= c.Attempt {
+		return r.BackOff, r.BackOff > 0
 	}
-	return u.facts.Restart.BackOff, true
+	// The restart has been decided and its own back-off is noted: before it came half of that.
+	switch {
+	case r.BackOff <= backOffFirst:
+		return 0, false
+	case r.BackOff == backOffMax:
+		return backOffMax, true
+	}
+	return r.BackOff / 2, true
 }
 
 // nextBackOff is the wait that follows if the attempt after c fails.

@@ -1,0 +1,315 @@
+package pod
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+)
+
+var update = flag.Bool("update", false, "rewrite the traces in testdata")
+
+// each says how every attempt behaves.
+func each(b behaviour) func(int) behaviour { return func(int) behaviour { return b } }
+
+// traces are whole lives of pods. Their golden files read as the story of what was done and reported.
+var traces = []struct {
+	name string
+	live func() *world
+}{
+	{"simple-run", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.run(time.Hour)
+		return w
+	}},
+	{"crash-loop", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = func(n int) behaviour {
+			if n == 5 { // runs long enough for its back-off to begin anew
+				return behaviour{exitAfter: 11 * time.Minute, exitCode: 1}
+			}
+			return behaviour{exitAfter: time.Second, exitCode: 1}
+		}
+		w.run(20 * time.Minute)
+		return w
+	}},
+	{"back-off-cap", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = each(behaviour{exitAfter: time.Second, exitCode: 2})
+		w.run(25 * time.Minute)
+		return w
+	}},
+	{"oom", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = func(n int) behaviour {
+			if n == 0 {
+				return behaviour{exitAfter: time.Second, exitCode: 137, oom: true}
+			}
+			return behaviour{}
+		}
+		w.run(time.Minute)
+		return w
+	}},
+	{"job-succeeds", func() *world {
+		p := newPod(container("a"), container("b"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		w := newWorld(p)
+		w.behave["a"] = each(behaviour{exitAfter: time.Second})
+		w.behave["b"] = each(behaviour{exitAfter: 2 * time.Second})
+		w.run(time.Minute)
+		w.delete(30)
+		w.run(2 * time.Minute)
+		return w
+	}},
+	{"job-fails", func() *world {
+		p := newPod(container("a"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		w := newWorld(p)
+		w.behave["a"] = each(behaviour{exitAfter: time.Second, exitCode: 3})
+		w.run(time.Minute)
+		return w
+	}},
+	{"on-failure", func() *world {
+		p := newPod(container("a"))
+		p.Spec.RestartPolicy = v1.RestartPolicyOnFailure
+		w := newWorld(p)
+		w.behave["a"] = func(n int) behaviour { return behaviour{exitAfter: time.Second, exitCode: max(0, 2-n)} }
+		w.run(time.Minute)
+		return w
+	}},
+	{"command-does-not-exist", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = each(behaviour{startFails: `exec: "nope": executable file not found in $PATH`})
+		w.run(30 * time.Second)
+		return w
+	}},
+	{"init-containers", func() *world {
+		p := newPod(container("web"))
+		p.Spec.InitContainers = []v1.Container{container("one"), container("two")}
+		w := newWorld(p)
+		w.behave["one"] = each(behaviour{exitAfter: time.Second})
+		w.behave["two"] = func(n int) behaviour { return behaviour{exitAfter: time.Second, exitCode: max(0, 2-n)} }
+		w.run(time.Minute)
+		return w
+	}},
+	{"init-fails-for-good", func() *world {
+		p := newPod(container("web"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		p.Spec.InitContainers = []v1.Container{container("one")}
+		w := newWorld(p)
+		w.behave["one"] = each(behaviour{exitAfter: time.Second, exitCode: 1})
+		w.run(time.Minute)
+		return w
+	}},
+	{"sidecars", func() *world {
+		p := newPod(container("web"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		p.Spec.InitContainers = []v1.Container{sidecar("proxy"), container("setup"), sidecar("logs")}
+		w := newWorld(p)
+		w.behave["setup"] = each(behaviour{exitAfter: time.Second})
+		w.behave["web"] = each(behaviour{exitAfter: time.Minute})
+		w.behave["proxy"] = func(n int) behaviour {
+			if n == 0 {
+				return behaviour{exitAfter: 30 * time.Second, exitCode: 1}
+			}
+			return behaviour{termAfter: 2 * time.Second}
+		}
+		w.behave["logs"] = each(behaviour{termAfter: time.Second})
+		w.run(5 * time.Minute)
+		return w
+	}},
+	{"delete-with-grace", func() *world {
+		p := newPod(container("web"))
+		p.Spec.InitContainers = []v1.Container{sidecar("proxy")}
+		w := newWorld(p)
+		w.behave["web"] = each(behaviour{termAfter: 5 * time.Second})
+		w.run(10 * time.Second)
+		w.delete(30)
+		w.run(time.Minute)
+		return w
+	}},
+	{"delete-ignored-sigterm", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = each(behaviour{ignoreTerm: true})
+		w.run(10 * time.Second)
+		w.delete(30)
+		w.run(time.Minute)
+		return w
+	}},
+	{"delete-twice", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.behave["web"] = each(behaviour{ignoreTerm: true})
+		w.run(10 * time.Second)
+		w.delete(300)
+		w.run(20 * time.Second)
+		w.delete(5)
+		w.run(time.Minute)
+		return w
+	}},
+	{"delete-with-hooks", func() *world {
+		c := container("web")
+		c.Lifecycle = &v1.Lifecycle{PostStart: &v1.LifecycleHandler{}, PreStop: &v1.LifecycleHandler{}}
+		w := newWorld(newPod(c))
+		w.behave["web"] = each(behaviour{hookTakes: 3 * time.Second})
+		w.run(10 * time.Second)
+		w.delete(30)
+		w.run(time.Minute)
+		return w
+	}},
+	{"post-start-fails", func() *world {
+		c := container("web")
+		c.Lifecycle = &v1.Lifecycle{PostStart: &v1.LifecycleHandler{}}
+		w := newWorld(newPod(c))
+		w.behave["web"] = func(n int) behaviour { return behaviour{hookFails: n == 0} }
+		w.run(time.Minute)
+		return w
+	}},
+	{"force-delete", func() *world {
+		w := newWorld(newPod(container("web"), container("other")))
+		w.run(10 * time.Second)
+		w.say("(no longer assigned)")
+		w.removed = true
+		w.run(20 * time.Second)
+		return w
+	}},
+	{"orphan", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.run(10 * time.Second)
+		w.restartAgent()
+		w.pod, w.removed = nil, true
+		w.run(20 * time.Second)
+		return w
+	}},
+	{"image-pull-fails", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.pulls["web"] = func(n int) error {
+			if n < 3 {
+				return errors.New("not found")
+			}
+			return nil
+		}
+		w.run(2 * time.Minute)
+		return w
+	}},
+	{"config-missing", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.creates["web"] = errors.New(`configmap "settings" not found`)
+		w.run(15 * time.Second)
+		delete(w.creates, "web")
+		w.run(time.Minute)
+		return w
+	}},
+	{"reboot", func() *world {
+		p := newPod(container("web"))
+		p.Spec.InitContainers = []v1.Container{container("setup")}
+		w := newWorld(p)
+		w.behave["setup"] = each(behaviour{exitAfter: time.Second})
+		w.run(20 * time.Minute)
+		w.reboot()
+		w.run(21 * time.Minute)
+		return w
+	}},
+	{"reboot-job", func() *world {
+		p := newPod(container("web"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		w := newWorld(p)
+		w.run(time.Minute)
+		w.reboot()
+		w.run(2 * time.Minute)
+		return w
+	}},
+	{"exited-while-agent-down", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.run(time.Minute)
+		w.exit("c-web-0a", 1, false)
+		w.advance(w.now.Add(time.Hour))
+		w.restartAgent()
+		w.run(2 * time.Hour)
+		return w
+	}},
+	{"deadline", func() *world {
+		p := newPod(container("web"))
+		p.Spec.ActiveDeadlineSeconds = ptr.To[int64](60)
+		w := newWorld(p)
+		w.run(5 * time.Minute)
+		return w
+	}},
+	{"image-changed", func() *world {
+		w := newWorld(newPod(container("web"), container("other")))
+		w.run(time.Minute)
+		w.say("(user sets web's image)")
+		w.pod = w.pod.DeepCopy()
+		w.pod.Spec.Containers[0].Image = "web:2"
+		w.pod.Generation++
+		w.run(2 * time.Minute)
+		return w
+	}},
+	{"probes", func() *world {
+		c := container("web")
+		c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = &v1.Probe{}, &v1.Probe{}, &v1.Probe{}
+		w := newWorld(newPod(c))
+		w.run(5 * time.Second)
+		web := func() *Live { return &w.o.Containers[len(w.o.Containers)-1].Live }
+		w.say("(startup succeeds)")
+		web().Startup = Success
+		w.run(10 * time.Second)
+		w.say("(readiness succeeds)")
+		web().Readiness = Success
+		w.run(15 * time.Second)
+		w.restartAgent()
+		w.run(20 * time.Second)
+		w.say("(readiness fails)")
+		web().Readiness = Failure
+		w.run(25 * time.Second)
+		w.say("(liveness fails)")
+		web().Liveness = Failure
+		w.run(time.Minute)
+		return w
+	}},
+	{"ephemeral", func() *world {
+		w := newWorld(newPod(container("web")))
+		w.run(time.Minute)
+		w.say("(user runs kubectl debug)")
+		w.pod = w.pod.DeepCopy()
+		w.pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "debug", Image: "busybox"}}}
+		w.behave["debug"] = each(behaviour{exitAfter: 5 * time.Second})
+		w.run(2 * time.Minute)
+		return w
+	}},
+}
+
+func TestTraces(t *testing.T) {
+	for _, tc := range traces {
+		t.Run(tc.name, func(t *testing.T) {
+			w := tc.live()
+			for _, b := range w.broken {
+				t.Error(b)
+			}
+			got := strings.Join(w.trace, "\n") + "\n"
+			path := filepath.Join("testdata", tc.name+".txt")
+			if *update {
+				if err := os.MkdirAll("testdata", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("trace differs (-want +got), run with -update if it should:\n%s", diff)
+			}
+		})
+	}
+}
