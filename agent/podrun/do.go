@@ -10,6 +10,7 @@ import (
 
 	"coracle/agent/cni"
 	"coracle/agent/pod"
+	"coracle/agent/runtime"
 	"coracle/agent/volume"
 )
 
@@ -88,7 +89,7 @@ func (r *round) pin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	spec := SandboxSpec{
+	spec := runtime.SandboxSpec{
 		UID: p.UID, Namespace: p.Namespace, Name: p.Name, Hostname: hostname,
 		HostNetwork: p.Spec.HostNetwork, HostIPC: p.Spec.HostIPC, HostPID: p.Spec.HostPID,
 		ShareProcessNamespace: p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace,

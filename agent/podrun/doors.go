@@ -9,6 +9,7 @@ import (
 	"coracle/agent/cni"
 	"coracle/agent/image"
 	"coracle/agent/pod"
+	"coracle/agent/runtime"
 	"coracle/agent/store"
 	"coracle/agent/volume"
 )
@@ -35,14 +36,14 @@ type Store interface {
 type Runtime interface {
 	ObserveAll(ctx context.Context) (map[types.UID]pod.Observed, error)
 	Observe(ctx context.Context, uid types.UID) (pod.Observed, error)
-	EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.Sandbox, error)
+	EnsureSandbox(ctx context.Context, spec runtime.SandboxSpec) (*pod.Sandbox, error)
 	RemoveSandbox(ctx context.Context, uid types.UID) error
 	Create(ctx context.Context, spec pod.ContainerSpec) (id string, err error)
 	Start(ctx context.Context, id string) error
 	// Signal sends sig; empty is the container's own stop signal.
 	Signal(ctx context.Context, id, sig string) error
 	Remove(ctx context.Context, id string) error
-	Exec(ctx context.Context, id string, spec ExecSpec) (exitCode int, err error)
+	Exec(ctx context.Context, id string, spec runtime.ExecSpec) (exitCode int, err error)
 	// Changes says which pod to look at again; the zero UID means all.
 	Changes() <-chan types.UID
 }

@@ -12,10 +12,13 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"coracle/agent/runtime"
 )
 
 // hookTarget is the container that a hook is run for.
@@ -35,7 +38,7 @@ func runHandler(ctx context.Context, h *v1.LifecycleHandler, t hookTarget) error
 	case h.Exec != nil:
 		var out bytes.Buffer
 		tail := &limited{w: &out, left: hookOutputMax}
-		code, err := t.runtime.Exec(ctx, t.id, ExecSpec{Command: h.Exec.Command, Stdout: tail, Stderr: tail})
+		code, err := t.runtime.Exec(ctx, t.id, runtime.ExecSpec{Command: h.Exec.Command, Stdout: tail, Stderr: tail})
 		if err != nil {
 			return fmt.Errorf("command %q: %w", strings.Join(h.Exec.Command, " "), err)
 		}
@@ -122,13 +125,16 @@ func portNumber(p intstr.IntOrString, c *v1.Container) (int, error) {
 	return 0, fmt.Errorf("container %s has no port named %q", c.Name, p.StrVal)
 }
 
-// limited keeps the first bytes and swallows the rest.
+// limited keeps the first bytes and swallows the rest. Both streams of a command write to it.
 type limited struct {
+	mu   sync.Mutex
 	w    io.Writer
 	left int
 }
 
 func (l *limited) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	n := len(b)
 	if len(b) > l.left {
 		b = b[:l.left]

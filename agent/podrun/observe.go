@@ -2,11 +2,16 @@ package podrun
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
+	v1 "k8s.io/api/core/v1"
+
 	"coracle/agent/pod"
+	"coracle/agent/runtime"
 )
 
 // observe reads the pod from every door and adds what this run knows.
@@ -28,8 +33,42 @@ func (w *worker) observe(ctx context.Context, d pod.Desired) (pod.Observed, erro
 			return o, err
 		}
 	}
+	w.addLastWords(&o)
 	w.addOwn(&o)
 	return o, nil
+}
+
+// How much of a log stands in for a termination message, as Kubernetes documents it.
+const (
+	lastWordsLines = 80
+	lastWordsBytes = 2048
+)
+
+// addLastWords takes the end of the log as the message of a container that failed without
+// leaving one, where the pod asks for that.
+func (w *worker) addLastWords(o *pod.Observed) {
+	if w.pod == nil {
+		return
+	}
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		if c.State != pod.Exited || c.ExitCode == 0 || c.Message != "" {
+			continue
+		}
+		if last := w.facts.Containers[c.Name].Last; last != nil && last.ID == c.ID {
+			continue
+		}
+		spec, _, ok := pod.FindContainer(w.pod, c.Name)
+		if !ok || spec.TerminationMessagePolicy != v1.TerminationMessageFallbackToLogsOnError {
+			continue
+		}
+		text, err := runtime.LastLog(w.logPath(c.Name, c.Attempt), lastWordsLines, lastWordsBytes)
+		if err == nil {
+			c.Message = text
+		} else if !errors.Is(err, os.ErrNotExist) {
+			w.log.Warn("end of log not readable", "container", c.Name, "attempt", c.Attempt, "err", err)
+		}
+	}
 }
 
 // maybeTearDown says whether Plan could remove what the pod has outside of containerd. For a
