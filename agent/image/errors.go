@@ -13,6 +13,7 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 
 	"coracle/internal/fault"
 )
@@ -51,12 +52,20 @@ func ReasonOf(err error) Reason {
 	return ReasonPull
 }
 
+// toNative turns gRPC statuses into containerd's errors; what is one already keeps its identity.
+func toNative(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return errgrpc.ToNative(err)
+	}
+	return err
+}
+
 // classify gives containerd's errors one of the four classes.
 func classify(err error) error {
 	if err == nil {
 		return nil
 	}
-	native := errgrpc.ToNative(err)
+	native := toNative(err)
 	switch {
 	case errdefs.IsNotFound(native):
 		return fault.As(fault.ErrNotFound, native)
@@ -74,11 +83,11 @@ func classify(err error) error {
 func explain(name string, err error) *Error {
 	out := &Error{Ref: name, Reason: ReasonPull}
 	text := fmt.Errorf("pull image %s: %w", name, err)
-	var status remoteerrors.ErrUnexpectedStatus
+	var answer remoteerrors.ErrUnexpectedStatus
 	switch {
-	case errors.As(err, &status):
-		text = fmt.Errorf("pull image %s: %w%s", name, err, registryWords(status.Body))
-		if status.StatusCode >= 500 || status.StatusCode == http.StatusTooManyRequests {
+	case errors.As(err, &answer):
+		text = fmt.Errorf("pull image %s: %w%s", name, err, registryWords(answer.Body))
+		if answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests {
 			text = fault.As(fault.ErrUnavailable, text)
 		}
 	case errdefs.IsNotFound(err):
@@ -112,9 +121,9 @@ func isTransport(err error) bool {
 
 // isAuth is true where other credentials may help. Registries answer 404 for what one may not see.
 func isAuth(err error) bool {
-	var status remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &status) {
-		return status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden
+	var answer remoteerrors.ErrUnexpectedStatus
+	if errors.As(err, &answer) {
+		return answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
 	}
 	text := err.Error()
 	return errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) ||

@@ -7,16 +7,25 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 
 	"coracle/internal/fault"
 )
+
+// toNative turns gRPC statuses into containerd's errors; what is one already keeps its identity.
+func toNative(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return errgrpc.ToNative(err)
+	}
+	return err
+}
 
 // classify gives containerd's errors one of the four classes and keeps their words.
 func classify(err error) error {
 	if err == nil {
 		return nil
 	}
-	native := errgrpc.ToNative(err)
+	native := toNative(err)
 	switch {
 	case errdefs.IsNotFound(native):
 		return fault.As(fault.ErrNotFound, native)
@@ -59,7 +68,7 @@ func (e *StartError) Is(target error) bool { return target == fault.ErrInvalid }
 // startError reads what an OCI runtime said. A command that does not exist or may not be
 // executed has the exit code that a shell would give; 128 is Kubernetes' for the rest.
 func startError(err error) *StartError {
-	text := errgrpc.ToNative(err).Error()
+	text := toNative(err).Error()
 	// containerd repeats its own frames around the runtime's sentence.
 	text = strings.TrimSuffix(text, ": unknown")
 	return &StartError{Reason: "StartError", ExitCode: 128, Message: text}
