@@ -1,14 +1,14 @@
 // Package cgroup makes and removes the control groups of pods, on cgroup v1 and v2, through
 // the file system or through systemd's slices. The containers' own groups are the OCI runtime's.
 //
-//	<root>/                         all pods; root is "coracle" unless configured
-//	<root>/pod<uid>/                a guaranteed pod
-//	<root>/burstable/pod<uid>/      cpu weight: the sum of its pods'
-//	<root>/besteffort/pod<uid>/     cpu weight: the least
+//	<root>/coracle/                         all pods
+//	<root>/coracle/pod<uid>/                a guaranteed pod
+//	<root>/coracle/burstable/pod<uid>/      cpu weight: the sum of its pods'
+//	<root>/coracle/besteffort/pod<uid>/     cpu weight: the least
 //
-// With the systemd driver the same tree is made of slices: <root>-burstable-pod<uid>.slice.
+// With the systemd driver the same tree is made of slices: coracle-burstable-pod<uid>.slice.
 // What a pod gets is computed from its spec alone (plan.go, PURE). Invariants: making twice
-// changes nothing; nothing outside <root> is ever written or removed.
+// changes nothing; nothing outside <root>/coracle is ever written or removed.
 package cgroup
 
 import (
@@ -27,12 +27,15 @@ import (
 
 // Config is what Cgroups needs. Log is required.
 type Config struct {
-	Root      string // name of the group of all pods, without slashes; default "coracle"
+	Root      string // group below which the tree is made; default "/". systemd has no other
 	Driver    string // auto (default), cgroupfs or systemd
 	PodPids   int64  // processes a pod may have; 0: no limit
 	MountRoot string // default /sys/fs/cgroup
 	Log       *slog.Logger
 }
+
+// treeName is the group of all pods.
+const treeName = "coracle"
 
 // The drivers.
 const (
@@ -57,14 +60,9 @@ func New(cfg Config) (*Cgroups, error) {
 	if cfg.Log == nil {
 		return nil, errors.New("cgroup: Log is required")
 	}
-	if cfg.Root == "" {
-		cfg.Root = "coracle"
-	}
+	cfg.Root = filepath.Join("/", cfg.Root)
 	if cfg.MountRoot == "" {
 		cfg.MountRoot = "/sys/fs/cgroup"
-	}
-	if strings.ContainsAny(cfg.Root, "/-.") {
-		return nil, fmt.Errorf("cgroup: root %q: a plain name without slash, dash or dot is wanted", cfg.Root)
 	}
 	mounts, err := readMounts(cfg.MountRoot)
 	if err != nil {
@@ -83,6 +81,9 @@ func New(cfg Config) (*Cgroups, error) {
 		c.systemd = true
 	default:
 		return nil, fmt.Errorf("cgroup: driver %q is unknown: auto, cgroupfs or systemd", cfg.Driver)
+	}
+	if c.systemd && cfg.Root != "/" {
+		return nil, fmt.Errorf("cgroup: root %s: with driver systemd the tree is below /; use cgroupfs for another root", cfg.Root)
 	}
 	if !c.unified {
 		for _, need := range []string{"cpu", "memory"} {
@@ -121,7 +122,7 @@ func (c *Cgroups) EnsurePod(ctx context.Context, pod *v1.Pod) (string, error) {
 	if c.systemd {
 		return c.ensureSlice(ctx, qos, name, limits)
 	}
-	parent := filepath.Join("/", c.cfg.Root, qos, name)
+	parent := filepath.Join(c.cfg.Root, treeName, qos, name)
 	if c.unified {
 		err = c.ensureUnified(parent, limits)
 	} else {
@@ -189,7 +190,7 @@ func (c *Cgroups) Pods(context.Context) (map[types.UID]bool, error) {
 
 // paths are the directories of a group in all hierarchies; an empty name is the class itself.
 func (c *Cgroups) paths(qos, name string) []string {
-	rel := filepath.Join(c.cfg.Root, qos, name)
+	rel := filepath.Join(c.cfg.Root, treeName, qos, name)
 	if c.systemd {
 		rel = c.slicePath(qos, name)
 	}

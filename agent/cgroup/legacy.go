@@ -73,7 +73,7 @@ func (c *Cgroups) balance() error {
 		file, mount = "cpu.weight", c.hierarchies[""]
 		least, most = 1, 10000
 	}
-	root := filepath.Join(mount, c.cfg.Root)
+	root := filepath.Join(mount, c.cfg.Root, treeName)
 	burstable := filepath.Join(root, "burstable")
 	entries, err := os.ReadDir(burstable)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

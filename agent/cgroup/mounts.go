@@ -49,10 +49,16 @@ func parseMountinfo(r io.Reader, root string) (mounts, error) {
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
 		fields, options := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(options) < 3 || options[0] != "cgroup" || !strings.HasPrefix(fields[4], root+"/") {
+		if !ok || len(fields) < 5 || len(options) < 3 || !strings.HasPrefix(fields[4], root+"/") {
 			continue
 		}
 		point := fields[4]
+		if options[0] == "cgroup2" { // beside v1: OCI runtimes make groups there as well
+			m.points["unified"] = point
+		}
+		if options[0] != "cgroup" {
+			continue
+		}
 		for _, option := range strings.Split(options[2], ",") {
 			switch {
 			case option == "rw" || option == "ro" || option == "xattr" || option == "clone_children" || strings.HasPrefix(option, "release_agent="):

@@ -19,7 +19,7 @@ const systemctlTimeout = 10 * time.Second
 // slice is the unit name of a group. A dash separates the levels, so those of a uid become
 // underscores: pod 1234-ab in burstable is coracle-burstable-pod1234_ab.slice.
 func (c *Cgroups) slice(qos, name string) string {
-	unit := c.cfg.Root
+	unit := treeName
 	for _, part := range []string{qos, strings.ReplaceAll(name, "-", "_")} {
 		if part != "" {
 			unit += "-" + part
@@ -30,7 +30,7 @@ func (c *Cgroups) slice(qos, name string) string {
 
 // slicePath is the directory of a slice: every level is a directory of its own.
 func (c *Cgroups) slicePath(qos, name string) string {
-	path := c.cfg.Root + ".slice"
+	path := treeName + ".slice"
 	if qos != "" {
 		path = filepath.Join(path, c.slice(qos, ""))
 	}

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"coracle/internal/fault"
 )
@@ -32,7 +35,7 @@ import (
 type Config struct {
 	Address      string        // containerd's socket
 	Namespace    string        // containerd's namespace, "coracle"
-	Snapshotter  string        // default overlayfs
+	Snapshotter  string        // default overlayfs where the kernel has it, else native
 	HostsDir     string        // registries' certs.d; default /etc/containerd/certs.d
 	MaxParallel  int           // pulls at a time; default 3
 	StallTimeout time.Duration // a registry that sends nothing this long fails the pull; default 60 s
@@ -76,7 +79,7 @@ func New(cfg Config) (*Images, error) {
 		return nil, errors.New("images: Address, Namespace and Log are required")
 	}
 	if cfg.Snapshotter == "" {
-		cfg.Snapshotter = "overlayfs"
+		cfg.Snapshotter = defaultSnapshotter()
 	}
 	if cfg.HostsDir == "" {
 		cfg.HostsDir = "/etc/containerd/certs.d"
@@ -99,6 +102,30 @@ func New(cfg Config) (*Images, error) {
 		known:   map[string]Image{},
 		used:    map[string]time.Time{},
 	}, nil
+}
+
+func defaultSnapshotter() string {
+	data, err := os.ReadFile("/proc/filesystems")
+	if err == nil && !strings.Contains(string(data), "\toverlay\n") && unloadable("overlay") {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// unloadable is true when the kernel has no such module to load on demand.
+func unloadable(module string) bool {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	dir := "/lib/modules/" + unix.ByteSliceToString(name.Release[:])
+	for _, list := range []string{"modules.dep", "modules.builtin"} {
+		data, err := os.ReadFile(dir + "/" + list)
+		if err == nil && strings.Contains(string(data), "/"+module+".ko") {
+			return false
+		}
+	}
+	return true
 }
 
 // Client is the connection to containerd, shared with agent/runtime.

@@ -54,7 +54,7 @@ func newNode(t testing.TB, change func(*Config)) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = n.images.Close() })
-	root := fmt.Sprintf("coracletest%d", os.Getpid())
+	root := fmt.Sprintf("/coracletest%d", os.Getpid())
 	if n.cgroups, err = cgroup.New(cgroup.Config{Root: root, Driver: cgroup.DriverCgroupfs, Log: log}); err != nil {
 		t.Skip(err)
 	}
@@ -259,9 +259,9 @@ func eventually(t testing.TB, done func() bool) {
 
 // removeGroups removes a test's own root group, which must be empty of processes.
 func removeGroups(root string) {
-	dirs, _ := filepath.Glob("/sys/fs/cgroup/*/" + root)
-	for _, dir := range append(dirs, "/sys/fs/cgroup/"+root) {
-		for _, sub := range []string{"burstable", "besteffort", ""} {
+	dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + root)
+	for _, dir := range append(dirs, "/sys/fs/cgroup"+root) {
+		for _, sub := range []string{"coracle/burstable", "coracle/besteffort", "coracle", ""} {
 			_ = os.Remove(filepath.Join(dir, sub))
 		}
 	}
