@@ -110,7 +110,9 @@ func genericConfig(cfg Config) *genericapiserver.Config {
 }
 
 // Handle adds a handler outside the resource paths, behind authentication and authorisation.
-func (s *Server) Handle(path string, h http.Handler) { s.generic.Handler.NonGoRestfulMux.Handle(path, h) }
+func (s *Server) Handle(path string, h http.Handler) {
+	s.generic.Handler.NonGoRestfulMux.Handle(path, h)
+}
 
 // Registry gives the background work that belongs to the storage.
 func (s *Server) Registry() *registry.Registry { return s.registry }

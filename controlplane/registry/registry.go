@@ -3,36 +3,83 @@
 package registry
 
 import (
+	"context"
+	"log/slog"
+	"net/netip"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"coracle/controlplane/api"
-	"coracle/controlplane/registry/core"
+	"coracle/controlplane/auth/serviceaccount"
+	"coracle/controlplane/registry/coordination"
 	"coracle/controlplane/registry/core/pod"
+	"coracle/controlplane/registry/core/service"
 	"coracle/controlplane/registry/kind"
+	"coracle/controlplane/registry/rbac"
 )
 
-// Config is what the registry is built from.
+// Config is what the registry is built from. All fields are required unless said otherwise.
 type Config struct {
 	Env kind.Env
-	// Authorizer answers whether a user may do more than the request's own verb, such as bind a role.
-	Authorizer authorizer.Authorizer
+	// Authenticator and Audiences answer token reviews, Authorizer and RuleResolver access reviews.
+	Authenticator authenticator.Request
+	Audiences     authenticator.Audiences
+	Authorizer    authorizer.Authorizer
+	RuleResolver  authorizer.RuleResolver
+	// Guard keeps users from granting more than they hold.
+	Guard rbac.Guard
+	// Issuer signs service-account tokens.
+	Issuer *serviceaccount.Issuer
+	// ServiceCIDR is the range of cluster IPs, NodePorts that of node ports.
+	ServiceCIDR netip.Prefix
+	NodePorts   service.PortRange
+	// Sessions tells which nodes are alive, for their leases. May be nil.
+	Sessions coordination.Sessions
+	// Budgets limits evictions. May be nil.
+	Budgets pod.Budgets
+	// Streaming makes the subresources that reach into nodes (exec, log, proxy and the like), keyed by path.
+	Streaming func(pods, nodes, services rest.Getter) map[string]rest.Storage
+	Log       *slog.Logger
 }
 
 // Registry is the storage of all served resources.
 type Registry struct {
-	groups map[schema.GroupVersion]map[string]rest.Storage
+	groups   map[schema.GroupVersion]map[string]rest.Storage
+	services *service.Storage
 }
 
 // New builds all storage.
 func New(cfg Config) (*Registry, error) {
 	r := &Registry{groups: map[schema.GroupVersion]map[string]rest.Storage{}}
-	if err := r.addCore(cfg); err != nil {
-		return nil, err
+	for _, add := range []func(Config) error{r.addCore, r.addGroups, r.addRBAC, r.addReviews} {
+		if err := add(cfg); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
+}
+
+// Run does the background work that belongs to the storage, until ctx ends. It needs the API to be served.
+func (r *Registry) Run(ctx context.Context) error { return r.services.Repair(ctx) }
+
+// GroupInfos is everything in the form the generic API server installs: the core group, and the others by name.
+func (r *Registry) GroupInfos() (*genericapiserver.APIGroupInfo, []*genericapiserver.APIGroupInfo) {
+	var legacy *genericapiserver.APIGroupInfo
+	var others []*genericapiserver.APIGroupInfo
+	for _, gv := range sorted(r.groups) {
+		info := genericapiserver.NewDefaultAPIGroupInfo(gv.Group, api.Scheme, api.ParameterCodec, api.Codecs)
+		info.VersionedResourcesStorageMap[gv.Version] = r.groups[gv]
+		if gv.Group == "" {
+			legacy = &info
+			continue
+		}
+		others = append(others, &info)
+	}
+	return legacy, others
 }
 
 func (r *Registry) add(gv schema.GroupVersion, path string, storage rest.Storage) {
@@ -55,46 +102,12 @@ func place[T kind.Object](r *Registry, cfg Config, gv schema.GroupVersion, k kin
 	return main, nil
 }
 
-// GroupInfos is everything in the form the generic API server installs: the core group, and the others by name.
-func (r *Registry) GroupInfos() (*genericapiserver.APIGroupInfo, []*genericapiserver.APIGroupInfo) {
-	var legacy *genericapiserver.APIGroupInfo
-	var others []*genericapiserver.APIGroupInfo
-	for _, gv := range sorted(r.groups) {
-		info := genericapiserver.NewDefaultAPIGroupInfo(gv.Group, api.Scheme, api.ParameterCodec, api.Codecs)
-		info.VersionedResourcesStorageMap[gv.Version] = r.groups[gv]
-		if gv.Group == "" {
-			legacy = &info
-			continue
-		}
-		others = append(others, &info)
-	}
-	return legacy, others
-}
-
-func (r *Registry) addCore(cfg Config) error {
-	v1 := schema.GroupVersion{Version: "v1"}
-	ns, status, finalize, err := core.BuildNamespaces(cfg.Env)
+// placeScaled does the same for a kind that can be scaled.
+func placeScaled[T kind.Object](r *Registry, cfg Config, gv schema.GroupVersion, k kind.Kind[T], s kind.Scalable[T]) error {
+	main, err := place(r, cfg, gv, k)
 	if err != nil {
 		return err
 	}
-	r.add(v1, "namespaces", ns)
-	r.add(v1, "namespaces/status", status)
-	r.add(v1, "namespaces/finalize", finalize)
-	pods, err := pod.Build(cfg.Env)
-	if err != nil {
-		return err
-	}
-	for path, storage := range pods.Map() {
-		r.add(v1, path, storage)
-	}
-	return firstError(
-		placed(place(r, cfg, v1, core.Nodes())),
-		placed(place(r, cfg, v1, core.ConfigMaps())),
-		placed(place(r, cfg, v1, core.Secrets())),
-		placed(place(r, cfg, v1, core.ServiceAccounts())),
-		placed(place(r, cfg, v1, core.PodTemplates())),
-		placed(place(r, cfg, v1, core.Endpoints())),
-		placed(place(r, cfg, v1, core.LimitRanges())),
-		placed(place(r, cfg, v1, core.ResourceQuotas())),
-	)
+	r.add(gv, k.Resource+"/scale", kind.NewScale(main, gv, s))
+	return nil
 }

@@ -35,6 +35,9 @@ type Strategy[T Object] struct {
 	Validate func(obj T) field.ErrorList
 	// ValidateUpdate judges an update; it is complete, Validate is not called for updates.
 	ValidateUpdate func(obj, old T) field.ErrorList
+	// ValidateIn and ValidateUpdateIn replace them where the rules depend on the request.
+	ValidateIn       func(ctx context.Context, obj T) field.ErrorList
+	ValidateUpdateIn func(ctx context.Context, obj, old T) field.ErrorList
 	// Warn returns what the client should hear about a valid object; old is nil on create.
 	Warn func(obj, old T) []string
 	// CreateOnUpdate lets PUT create.
@@ -84,11 +87,14 @@ func (s *strategy[T]) PrepareForCreate(ctx context.Context, obj runtime.Object) 
 	}
 }
 
-func (s *strategy[T]) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	if s.Strategy.Validate == nil {
-		return nil
+func (s *strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	switch {
+	case s.ValidateIn != nil:
+		return s.ValidateIn(ctx, obj.(T))
+	case s.Strategy.Validate != nil:
+		return s.Strategy.Validate(obj.(T))
 	}
-	return s.Strategy.Validate(obj.(T))
+	return nil
 }
 
 func (s *strategy[T]) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
@@ -105,11 +111,14 @@ func (s *strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obj
 	}
 }
 
-func (s *strategy[T]) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	if s.Strategy.ValidateUpdate == nil {
-		return nil
+func (s *strategy[T]) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	switch {
+	case s.ValidateUpdateIn != nil:
+		return s.ValidateUpdateIn(ctx, obj.(T), old.(T))
+	case s.Strategy.ValidateUpdate != nil:
+		return s.Strategy.ValidateUpdate(obj.(T), old.(T))
 	}
-	return s.Strategy.ValidateUpdate(obj.(T), old.(T))
+	return nil
 }
 
 func (s *strategy[T]) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {

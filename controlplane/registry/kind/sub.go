@@ -47,7 +47,9 @@ func (s *Sub) Update(ctx context.Context, name string, info rest.UpdatedObjectIn
 }
 
 // GetResetFields implements rest.ResetFieldsStrategy.
-func (s *Sub) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set { return s.resets.GetResetFields() }
+func (s *Sub) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.resets.GetResetFields()
+}
 
 // ConvertToTable implements rest.TableConvertor.
 func (s *Sub) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {

@@ -12,10 +12,11 @@ type Storage struct {
 	Status, Ephemeral, Resize *kind.Sub
 	Binding                   *Binding
 	LegacyBinding             *LegacyBinding
+	Eviction                  *Eviction
 }
 
-// Build makes the storage of pods.
-func Build(env kind.Env) (*Storage, error) {
+// Build makes the storage of pods. budgets may be nil.
+func Build(env kind.Env, budgets Budgets) (*Storage, error) {
 	k := Pods()
 	main, status, err := k.Build(env)
 	if err != nil {
@@ -30,6 +31,7 @@ func Build(env kind.Env) (*Storage, error) {
 		Resize:        k.Sub(env, main.Store, resize()),
 		Binding:       binding,
 		LegacyBinding: &LegacyBinding{binding},
+		Eviction:      &Eviction{store: main.Store, budgets: budgets},
 	}, nil
 }
 
@@ -37,6 +39,6 @@ func Build(env kind.Env) (*Storage, error) {
 func (s *Storage) Map() map[string]rest.Storage {
 	return map[string]rest.Storage{
 		"pods": s.Pods, "pods/status": s.Status, "pods/ephemeralcontainers": s.Ephemeral, "pods/resize": s.Resize,
-		"pods/binding": s.Binding, "bindings": s.LegacyBinding,
+		"pods/binding": s.Binding, "pods/eviction": s.Eviction, "bindings": s.LegacyBinding,
 	}
 }
