@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"coracle/agent/pod"
+	"coracle/internal/failpoint"
 )
 
 // Back-off of a step that fails: doubling from a second to a minute.
@@ -104,12 +106,18 @@ func (w *worker) execute(ctx context.Context, steps []pod.Step, o pod.Observed, 
 					return
 				}
 			}
+			name := stepName(s)
+			failpoint.Hit("before " + name)
 			errs[i] = r.do(ctx, s)
+			failpoint.Hit("after " + name)
 		})
 	}
 	wg.Wait()
 	w.settle(ctx, steps, errs)
 }
+
+// stepName is the step's type, "CreateContainer": what failpoints are named by.
+func stepName(s pod.Step) string { return strings.TrimPrefix(fmt.Sprintf("%T", s), "pod.") }
 
 // settle counts failures and successes, and logs each change of error once.
 func (w *worker) settle(ctx context.Context, steps []pod.Step, errs []error) {
