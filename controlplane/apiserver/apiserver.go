@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
@@ -29,6 +30,9 @@ import (
 	"coracle/controlplane/registry"
 	"coracle/controlplane/registry/kind"
 )
+
+// drainTimeout bounds how long connections may linger when the server stops.
+const drainTimeout = 3 * time.Second
 
 // Config is what New assembles. All fields are required unless said otherwise.
 type Config struct {
@@ -72,7 +76,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("assemble API server: %w", err)
 	}
 	cfg.Registry.Env = kind.Env{Typer: api.Scheme, RESTOptions: c.RESTOptionsGetter, Table: cfg.Registry.Env.Table}
-	cfg.Registry.Authorizer = c.Authorization.Authorizer
+	// Completing the configuration put the loopback client's rights in front of both.
+	cfg.Registry.Authenticator, cfg.Registry.Audiences = c.Authentication.Authenticator, cfg.Audiences
+	cfg.Registry.Authorizer, cfg.Registry.RuleResolver = c.Authorization.Authorizer, cfg.RuleResolver
 	reg, err := registry.New(cfg.Registry)
 	if err != nil {
 		return nil, err
@@ -85,6 +91,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("install API groups: %w", err)
 	}
 	installOpenAPI(generic, c)
+	generic.ShutdownTimeout = drainTimeout
 	return &Server{generic: generic, serving: cfg.Serving, registry: reg}, nil
 }
 
@@ -104,8 +111,8 @@ func genericConfig(cfg Config) *genericapiserver.Config {
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"),
 		sets.NewString("attach", "exec", "proxy", "log", "portforward"))
-	// Watches end with the process; clients resume elsewhere or after the restart.
-	c.ShutdownWatchTerminationGracePeriod = 0
+	// Watches are told to end at once when the server stops, and given this long; clients resume after the restart.
+	c.ShutdownWatchTerminationGracePeriod = drainTimeout
 	return c
 }
 
@@ -116,6 +123,16 @@ func (s *Server) Handle(path string, h http.Handler) {
 
 // Registry gives the background work that belongs to the storage.
 func (s *Server) Registry() *registry.Registry { return s.registry }
+
+// BeforeReady adds work that runs as soon as requests are answered; the server is not ready before it has returned nil.
+// An error ends the process, so work that may succeed later must try again itself. ctx ends with the server.
+func (s *Server) BeforeReady(name string, work func(ctx context.Context) error) error {
+	err := s.generic.AddPostStartHook(name, func(hook genericapiserver.PostStartHookContext) error { return work(hook) })
+	if err != nil {
+		return fmt.Errorf("add %s: %w", name, err)
+	}
+	return nil
+}
 
 // Run serves until ctx ends and requests in flight are answered.
 func (s *Server) Run(ctx context.Context) error {

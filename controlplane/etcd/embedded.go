@@ -44,7 +44,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	client := url.URL{Scheme: "unix", Path: socket}
-	s.embedded, err = embed.StartEtcd(embeddedConfig(cfg, client))
+	s.embedded, err = embed.StartEtcd(s.config(cfg, client))
 	if err != nil {
 		s.abandon()
 		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
@@ -75,7 +75,7 @@ func (s *Server) abandon() {
 	}
 }
 
-func embeddedConfig(cfg Config, client url.URL) *embed.Config {
+func (s *Server) config(cfg Config, client url.URL) *embed.Config {
 	wal.SegmentSizeBytes = walSegment
 	c := embed.NewConfig()
 	c.Name = "coracle"
@@ -104,7 +104,7 @@ func embeddedConfig(cfg Config, client url.URL) *embed.Config {
 	// Warn past what a shared SD card does in ordinary use.
 	c.WarningApplyDuration = 2 * time.Second
 	c.WarningUnaryRequestDuration = 5 * time.Second
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log.With("part", "etcd")))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(cfg.Log.With("part", "etcd"), &s.closing))
 	return c
 }
 

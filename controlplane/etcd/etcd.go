@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/server/v3/embed"
 )
@@ -55,6 +56,7 @@ type Server struct {
 	lock      *os.File
 	socketDir string
 	once      sync.Once
+	closing   atomic.Bool
 }
 
 // Start runs the embedded server until Close, or checks that one of the external endpoints answers. It returns once
@@ -101,6 +103,7 @@ func (s *Server) Close() {
 		if s.embedded == nil {
 			return
 		}
+		s.closing.Store(true)
 		s.embedded.Close()
 		<-s.embedded.Server.StopNotify()
 		if s.socketDir != "" {

@@ -3,15 +3,28 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// zapTo hands etcd's log to slog. etcd is talkative at info level: those lines become debug, and its warnings are kept.
-func zapTo(log *slog.Logger) *zap.Logger { return zap.New(&core{log: log}) }
+// expected are warnings that a single member on a socket of its own gives at every start.
+var expected = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+}
 
-type core struct{ log *slog.Logger }
+// zapTo hands etcd's log to slog. etcd is talkative at info level: those lines become debug, and its warnings are kept,
+// but for the expected ones and, once closing is set, those about its own listeners going away.
+func zapTo(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
+	return zap.New(&core{log: log, closing: closing})
+}
+
+type core struct {
+	log     *slog.Logger
+	closing *atomic.Bool
+}
 
 func level(l zapcore.Level) slog.Level {
 	switch {
@@ -28,7 +41,7 @@ func (c *core) Enabled(l zapcore.Level) bool {
 }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{log: slog.New(c.log.Handler().WithAttrs(attrs(fields)))}
+	return &core{log: slog.New(c.log.Handler().WithAttrs(attrs(fields))), closing: c.closing}
 }
 
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -39,7 +52,11 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 }
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.LogAttrs(context.Background(), level(e.Level), e.Message, attrs(fields)...)
+	l := level(e.Level)
+	if expected[e.Message] || c.closing.Load() {
+		l = slog.LevelDebug
+	}
+	c.log.LogAttrs(context.Background(), l, e.Message, attrs(fields)...)
 	return nil
 }
 

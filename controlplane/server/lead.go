@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Who loses the Lease stops within renewDeadline; who waits takes over after leaseDuration. The pace is slower than
+// kube-controller-manager's, because each renewal is a write to disk.
+const (
+	leaseName     = "coracle-control"
+	leaseDuration = 30 * time.Second
+	renewDeadline = 20 * time.Second
+	retryPeriod   = 5 * time.Second
+)
+
+// lead runs scheduler and controllers where it is this process's turn. With the embedded etcd there can be no other
+// process, so nobody is asked.
+func (p *plane) lead(ctx context.Context) error {
+	if p.etcd.Embedded() {
+		return p.control(ctx)
+	}
+	for ctx.Err() == nil {
+		if err := p.leadOnce(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leadOnce waits for the Lease, leads, and returns when it was lost, with the error of what it led.
+func (p *plane) leadOnce(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var failed error
+	done := make(chan struct{})
+	started := false
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
+			Client:     p.client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: p.cfg.Name},
+		},
+		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) {
+				defer close(done)
+				p.log.Info("leading: scheduler and controllers run here")
+				failed = p.control(ctx)
+				stop()
+			},
+			OnStoppedLeading: func() {},
+			OnNewLeader: func(identity string) {
+				started = started || identity == p.cfg.Name
+				if identity != p.cfg.Name {
+					p.log.Info("another control plane leads", "leader", identity)
+				}
+			},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	elector.Run(ctx)
+	if elector.IsLeader() || started {
+		select {
+		case <-done:
+		case <-time.After(renewDeadline):
+			// What is led did not stop in time, and another process may lead by now.
+			return errors.New("scheduler and controllers did not stop after the lease was lost")
+		}
+	}
+	return failed
+}
+
+// control runs scheduler and controllers until ctx ends or one of them fails.
+func (p *plane) control(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, part := range p.led() {
+		g.Go(func() error { return part.run(ctx) })
+	}
+	return g.Wait()
+}

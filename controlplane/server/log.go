@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/klog/v2"
+
+	"coracle/controlplane/config"
+)
+
+// defaultMemoryLimit is soft: near it the collector works harder. Measured idle use is well below.
+const defaultMemoryLimit = 80 << 20
+
+// limitMemory applies cfg.MemoryLimit. GOMEMLIMIT in the environment wins over the default.
+func limitMemory(cfg *config.Config, log *slog.Logger) {
+	limit := int64(defaultMemoryLimit)
+	if cfg.MemoryLimit != "" {
+		q, err := resource.ParseQuantity(cfg.MemoryLimit)
+		if err != nil {
+			log.Warn("memory limit ignored", "memoryLimit", cfg.MemoryLimit, "err", err)
+			return
+		}
+		limit = q.Value()
+	} else if current := debug.SetMemoryLimit(-1); current < limit*1024 {
+		return // GOMEMLIMIT is set
+	}
+	debug.SetMemoryLimit(limit)
+}
+
+// captureLogs sends what the Kubernetes libraries log to log: errors and warnings as they are, the rest, which tells of
+// every controller that starts, as debug.
+func captureLogs(log *slog.Logger) {
+	klog.SetSlogLogger(slog.New(quieter{log.Handler()}))
+}
+
+// quieter lowers info to debug.
+type quieter struct{ slog.Handler }
+
+func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
+	return q.Handler.Enabled(ctx, lowered(l))
+}
+
+func (q quieter) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = lowered(r.Level)
+	return q.Handler.Handle(ctx, r)
+}
+
+func (q quieter) WithAttrs(a []slog.Attr) slog.Handler { return quieter{q.Handler.WithAttrs(a)} }
+func (q quieter) WithGroup(n string) slog.Handler      { return quieter{q.Handler.WithGroup(n)} }
+
+func lowered(l slog.Level) slog.Level {
+	if l < slog.LevelWarn {
+		return min(l, slog.LevelDebug)
+	}
+	return l
+}
