@@ -22,7 +22,7 @@ const workers = 2
 
 // Issuer signs tokens without an end for the older kind of token Secret.
 type Issuer interface {
-	LegacyToken(ctx context.Context, account *corev1.ServiceAccount, secret *corev1.Secret) (string, error)
+	SignLegacy(account *corev1.ServiceAccount, secret *corev1.Secret) (string, error)
 }
 
 // Controller of default accounts and token Secrets. Run may be called again after it returned.
@@ -130,7 +130,7 @@ func (c *Controller) reconcileSecret(ctx context.Context, secret *corev1.Secret)
 		err = api.Delete(ctx, secret.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}})
 	case plan.Update != nil:
 		if plan.NeedsToken {
-			token, err := c.issuer.LegacyToken(ctx, account, secret)
+			token, err := c.issuer.SignLegacy(account, secret)
 			if err != nil {
 				return fmt.Errorf("sign a token for secret %s/%s: %w", secret.Namespace, secret.Name, err)
 			}
