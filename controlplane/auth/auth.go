@@ -137,7 +137,7 @@ func (a *Auth) newAuthorizer() (authorizer.Authorizer, error) {
 	)
 }
 
-// Run keeps what depends on other objects current until ctx ends: aggregated ClusterRoles and the tokens in Secrets.
+// Run keeps the rules of aggregated ClusterRoles current until ctx ends.
 func (a *Auth) Run(ctx context.Context) error {
 	return a.runAggregation(ctx)
 }

@@ -1,5 +1,5 @@
-// Package serviceaccount owns the tokens of service accounts: signing them (Issuer), judging them (Validator), publishing
-// the keys that verify them (Discovery), and filling the Secrets of type kubernetes.io/service-account-token (Filler).
+// Package serviceaccount owns the tokens of service accounts: signing them (Issuer), judging them (Validator) and publishing
+// the keys that verify them (Discovery). The Secrets that hold legacy tokens are kept by controller/serviceaccount.
 //
 // A token is a JWT signed with ES256, ES384, ES512 or RS256. Claims are those of Kubernetes, so that other programs can read
 // them:
