@@ -28,7 +28,11 @@ func (p *plane) bootstrap(ctx context.Context) error {
 	reported := ""
 	for {
 		err := p.bootstrapOnce(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
+			close(p.ready)
+			return nil
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
 		if err.Error() != reported {

@@ -24,7 +24,7 @@ const (
 // process, so nobody is asked.
 func (p *plane) lead(ctx context.Context) error {
 	if p.etcd.Embedded() {
-		return p.control(ctx)
+		return p.runLed(ctx)
 	}
 	for ctx.Err() == nil {
 		if err := p.leadOnce(ctx); err != nil {
@@ -53,7 +53,7 @@ func (p *plane) leadOnce(ctx context.Context) error {
 			OnStartedLeading: func(ctx context.Context) {
 				defer close(done)
 				p.log.Info("leading: scheduler and controllers run here")
-				failed = p.control(ctx)
+				failed = p.runLed(ctx)
 				stop()
 			},
 			OnStoppedLeading: func() {},
@@ -80,11 +80,10 @@ func (p *plane) leadOnce(ctx context.Context) error {
 	return failed
 }
 
-// control runs scheduler and controllers until ctx ends or one of them fails.
-func (p *plane) control(ctx context.Context) error {
+// runLed runs scheduler and controllers until ctx ends or one of them fails.
+func (p *plane) runLed(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, part := range p.led() {
-		g.Go(func() error { return part.run(ctx) })
-	}
+	g.Go(func() error { return p.scheduler.Run(ctx) })
+	g.Go(func() error { return p.control.Run(ctx) })
 	return g.Wait()
 }

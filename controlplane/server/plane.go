@@ -7,21 +7,26 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"coracle/controlplane/admission"
+	"coracle/controlplane/api/table"
 	"coracle/controlplane/apiserver"
 	"coracle/controlplane/auth"
 	"coracle/controlplane/config"
+	"coracle/controlplane/controller"
 	"coracle/controlplane/etcd"
 	"coracle/controlplane/gateway"
 	"coracle/controlplane/pki"
 	"coracle/controlplane/registry"
 	"coracle/controlplane/registry/core/service"
+	"coracle/controlplane/registry/kind"
 	"coracle/controlplane/scheduler"
 	"coracle/internal/version"
 )
@@ -47,12 +52,15 @@ type plane struct {
 	auth      *auth.Auth
 	gateway   *gateway.Gateway
 	scheduler *scheduler.Scheduler
+	control   *controller.Controllers
 	api       *apiserver.Server
 	parts     []part
+	// ready is closed when the cluster has what every cluster has; parts begin then.
+	ready chan struct{}
 }
 
 func build(ctx context.Context, cfg *config.Config, log *slog.Logger, store *etcd.Server, material *pki.Material) (*plane, error) {
-	p := &plane{cfg: cfg, log: log, etcd: store, material: material}
+	p := &plane{cfg: cfg, log: log, etcd: store, material: material, ready: make(chan struct{})}
 	var err error
 	p.serving, err = apiserver.Listen(ctx, apiserver.ServingConfig{
 		BindAddress: cfg.BindAddress, Port: cfg.SecurePort,
@@ -117,6 +125,18 @@ func (p *plane) addGateway() error {
 func (p *plane) addControl() error {
 	var err error
 	p.scheduler, err = scheduler.New(scheduler.Config{Client: p.client, Informers: p.informers, Log: p.log.With("part", "scheduler")})
+	if err != nil {
+		return err
+	}
+	objects, err := metadata.NewForConfig(p.loopback)
+	if err != nil {
+		return fmt.Errorf("make loopback client: %w", err)
+	}
+	p.control, err = controller.New(controller.Config{
+		Client: p.client, Metadata: objects, Informers: p.informers, RootCA: p.material.CAPEM,
+		PodCIDR: p.cfg.PodCIDR, NodeMaskSize: p.cfg.NodeMaskSize, Issuer: p.auth.Issuer,
+		Log: p.log.With("part", "controller"),
+	})
 	return err
 }
 
@@ -146,7 +166,7 @@ func (p *plane) addAPI() error {
 		Authorizer: p.auth.Authorizer(), RuleResolver: p.auth.RuleResolver(),
 		Admission: plugins,
 		Registry: registry.Config{
-			Env:    tables(),
+			Env:    kind.Env{Table: table.NewConvertor(time.Now)},
 			Guard:  p.auth.Guard(),
 			Issuer: p.auth.Issuer, ServiceCIDR: prefix, NodePorts: ports,
 			Sessions:  p.gateway,
@@ -168,7 +188,7 @@ func (p *plane) addParts() {
 		{"registry", p.api.Registry().Run},
 		{"gateway", p.gateway.Run},
 		{"api endpoints", p.keepEndpoints},
-		{"control", p.lead},
+		{"scheduler and controllers", p.lead},
 	}
 }
 

@@ -69,7 +69,7 @@ func (p *plane) run(ctx context.Context) error {
 	start(&ground, groundCtx, "api server", p.api.Run)
 	p.log.Info("serving", "api", p.serving.Address().String(), "gateway", p.cfg.GatewayAddress(), "version", versionText())
 	for _, part := range p.parts {
-		start(&parts, partsCtx, part.name, part.run)
+		start(&parts, partsCtx, part.name, p.whenReady(part.run))
 	}
 	err := parts.Wait()
 	stopGround()
@@ -78,4 +78,16 @@ func (p *plane) run(ctx context.Context) error {
 	}
 	p.log.Info("stopped")
 	return err
+}
+
+// whenReady holds a part back until the cluster is set up.
+func (p *plane) whenReady(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-p.ready:
+			return run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -1,16 +1,13 @@
 package server
 
 import (
-	"context"
+	"log/slog"
 	"net"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"coracle/controlplane/config"
 	"coracle/controlplane/pki"
-	"coracle/controlplane/registry/kind"
-	"log/slog"
 )
 
 func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
@@ -20,12 +17,4 @@ func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
 	}
 }
 
-func tables() kind.Env {
-	return kind.Env{Table: rest.NewDefaultTableConvertor(schema.GroupResource{Resource: "x"})}
-}
-
 func (p *plane) streaming(pods, nodes, services rest.Getter) map[string]rest.Storage { return nil }
-
-func (p *plane) led() []part {
-	return []part{{"scheduler", p.scheduler.Run}, {"wait", func(ctx context.Context) error { <-ctx.Done(); return nil }}}
-}
