@@ -67,7 +67,7 @@ func (n *node) nothingLeft() {
 	}
 	ctx := n.run.context(n.t.Context())
 	if list, err := n.run.containers().List(ctx); err != nil || len(list) > 0 {
-		n.t.Errorf("containers are left: %v %v", list, err)
+		n.t.Errorf("%d containers are left, %v", len(list), err)
 	}
 	if keys := n.snapshots(); len(keys) > 0 {
 		n.t.Errorf("snapshots are left: %v", keys)

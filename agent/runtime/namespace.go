@@ -38,10 +38,21 @@ func makeNamespaces(dir string, pins []pin, hostname string, sysctls map[string]
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return err
 	}
+	return onThrowawayThread(func() error { return setUpNamespaces(dir, pins, hostname, sysctls) })
+}
+
+// onThrowawayThread runs f on a thread that ends with it. The process' first thread cannot end
+// and would carry the namespaces, which /proc/self shows, for ever: it is kept busy meanwhile.
+func onThrowawayThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() { // waited for below
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		done <- setUpNamespaces(dir, pins, hostname, sysctls)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThrowawayThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // never unlocked: the thread ends here
 	}()
 	return <-done
 }

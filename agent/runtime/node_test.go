@@ -30,7 +30,7 @@ import (
 // testImage is in every test node's containerd.
 const testImage = "test.example/busybox:1"
 
-var applets = []string{"sh", "sleep", "echo", "cat", "id", "ls", "hostname", "ps", "kill", "head", "tail", "dd", "true", "false", "stat", "mount", "ip", "nc", "readlink", "tty", "touch", "grep", "printf", "sysctl", "env", "pwd", "df"}
+var applets = []string{"sh", "sleep", "echo", "cat", "id", "ls", "hostname", "ps", "kill", "head", "tail", "dd", "true", "false", "stat", "mount", "ip", "nc", "readlink", "tty", "touch", "grep", "printf", "sysctl", "env", "pwd", "df", "stty"}
 
 // node is a containerd, the packages of this door on it, and a log writer.
 type node struct {

@@ -33,7 +33,11 @@ func (r *Runtime) runtimeInfo() (containers.RuntimeInfo, error) {
 	if err != nil {
 		return containers.RuntimeInfo{}, err
 	}
-	any, err := typeurl.MarshalAny(&options.Options{BinaryName: chosen.path, SystemdCgroup: r.cfg.Systemd})
+	any, err := typeurl.MarshalAny(&options.Options{
+		BinaryName: chosen.path, SystemdCgroup: r.cfg.Systemd,
+		// containerd's default is one directory for all containerds of a machine.
+		Root: filepath.Join(r.cfg.RunDir, "oci"),
+	})
 	if err != nil {
 		return containers.RuntimeInfo{}, fmt.Errorf("write runtime options: %w", err)
 	}

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,6 +17,13 @@ import (
 // killTimeout bounds how long Remove waits for a container that it had to kill; the kernel may
 // take its time over one that is writing to a slow disk.
 const killTimeout = 30 * time.Second
+
+// How long containerd may take to clean up after a shim that died: one run of its shim binary
+// for each container.
+const (
+	shimCleanupPause = 50 * time.Millisecond
+	shimCleanupTries = 100
+)
 
 // Signal sends a signal to the container's first process; an empty name is the container's own
 // stop signal. To one that does not run, or is gone, it does nothing. SIGKILL reaches every
@@ -118,11 +124,11 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 }
 
 func (r *Runtime) deleteTask(ctx context.Context, id string) error {
-	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	err := r.deleteEnded(ctx, id)
 	if err == nil || notThere(err) {
 		return nil
 	}
-	if !isConflict(err) {
+	if !isConflict(err) && !strings.Contains(err.Error(), "cannot delete a running process") {
 		return fmt.Errorf("delete task: %w", classify(err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
@@ -132,10 +138,28 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 		return fmt.Errorf("kill: %w", classify(err))
 	}
 	if _, err := r.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id}); err != nil && !notThere(err) {
-		return errors.Join(fmt.Errorf("wait for its end: %w", classify(err)))
+		return fmt.Errorf("wait for its end: %w", classify(err))
 	}
-	if _, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}); err != nil && !notThere(err) {
+	if err := r.deleteEnded(ctx, id); err != nil && !notThere(err) {
 		return fmt.Errorf("delete task: %w", classify(err))
 	}
 	return nil
+}
+
+// deleteEnded deletes a task that has ended. While containerd cleans up after a shim that died
+// it answers that the connection is closed: that passes, and is waited for.
+func (r *Runtime) deleteEnded(ctx context.Context, id string) error {
+	tick := time.NewTicker(shimCleanupPause)
+	defer tick.Stop()
+	for try := 0; ; try++ {
+		_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+		if err == nil || try >= shimCleanupTries || !strings.Contains(err.Error(), "ttrpc: closed") {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
