@@ -29,6 +29,9 @@ type world struct {
 	pulled  map[string]int
 	creates map[string]error
 
+	// killAfter kills the agent after that many steps; 0: never.
+	killAfter, steps int
+
 	pending []event
 	trace   []string
 	broken  []string
@@ -57,7 +60,8 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func newWorld(p *v1.Pod) *world {
 	return &world{
 		start: epoch, now: epoch, pod: p, behave: map[string]func(int) behaviour{}, pulls: map[string]func(int) error{},
-		pulled: map[string]int{}, creates: map[string]error{}, started: map[string]int{},
+		killAfter: nextKill,
+		pulled:    map[string]int{}, creates: map[string]error{}, started: map[string]int{},
 	}
 }
 
@@ -120,44 +124,42 @@ func (w *world) observed() Observed {
 	return o
 }
 
-// settle plans and executes until there is nothing to do now. cut bounds the steps; below
-// zero there is no bound. It reports how many steps were done.
-func (w *world) settle(cut int) int {
-	done := 0
+// settle plans and executes until there is nothing to do now.
+func (w *world) settle() {
 	for range 200 {
 		r := w.plan()
 		if len(r.Steps) == 0 {
-			return done
+			return
 		}
-		bad := map[int]bool{}
-		for i, s := range r.Steps {
-			if done == cut {
-				return done
-			}
-			skip := false
-			for j := range i {
-				skip = skip || bad[j] && After(s, r.Steps[j]) == Succeeded
-			}
-			if skip {
-				bad[i] = true
-				continue
-			}
-			w.say("%s", s)
-			done++
-			if !w.apply(s) {
-				bad[i] = true
-			}
-		}
+		w.execute(r.Steps)
 	}
 	w.fail("the plan does not come to an end: %v", w.next.Steps)
-	return done
+}
+
+// execute does the steps of one plan in order, leaving out those that need one that failed.
+func (w *world) execute(steps []Step) {
+	bad := map[int]bool{}
+	for i, s := range steps {
+		for j := range i {
+			bad[i] = bad[i] || bad[j] && After(s, steps[j]) == Succeeded
+		}
+		if bad[i] {
+			continue
+		}
+		w.say("%s", s)
+		bad[i] = !w.apply(s)
+		if w.steps++; w.steps == w.killAfter {
+			w.restartAgent()
+			return
+		}
+	}
 }
 
 // run lets time pass until the given moment after the start.
 func (w *world) run(until time.Duration) {
 	end := w.start.Add(until)
 	for range 2000 {
-		w.settle(-1)
+		w.settle()
 		at := end
 		if t := w.next.WakeAt; !t.IsZero() && t.Before(at) {
 			at = t
@@ -172,7 +174,7 @@ func (w *world) run(until time.Duration) {
 		}
 		if !at.Before(end) {
 			w.advance(end)
-			w.settle(-1)
+			w.settle()
 			return
 		}
 		if !at.After(w.now) {
