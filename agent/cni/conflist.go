@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,16 @@ func (c *CNI) network() (*libcni.NetworkConfigList, error) {
 	c.conf = loaded{path: path, modTime: info.ModTime(), size: info.Size(), list: list}
 	c.cfg.Log.Info("CNI network in use", "network", list.Name, "file", path)
 	return list, nil
+}
+
+// Peek names the network that an agent with these folders would use and checks it, without
+// making anything. ErrNotReady: there is no conflist.
+func Peek(confDir string, binDirs []string) (string, error) {
+	c := &CNI{cfg: Config{ConfDir: confDir, BinDirs: binDirs, Log: slog.New(slog.DiscardHandler)}}
+	if err := c.Ready(); err != nil {
+		return "", err
+	}
+	return c.Network(), nil
 }
 
 // firstConf finds the lexically first configuration; "" when there is none.

@@ -71,6 +71,10 @@ type Config struct {
 
 	Logs Logs `json:"logs,omitempty"`
 
+	// Poll is for metered links: connect, exchange, hang up, and come back after this long, such as 5m.
+	// 0, the default, keeps the connection; logs and exec need that.
+	Poll string `json:"poll,omitempty"`
+
 	// MemoryLimit is the soft limit of the agent's own heap, such as 48Mi; "0" for none.
 	MemoryLimit string `json:"memoryLimit,omitempty"`
 	// LogLevel of the agent itself: debug, info, warn, error.
@@ -137,6 +141,7 @@ func Default() Config {
 		CgroupRoot:   "/",
 		ResolvConf:   defaultResolvConf,
 		Logs:         Logs{MaxSize: "10Mi", MaxFiles: 5},
+		Poll:         "0",
 		MemoryLimit:  "64Mi",
 		LogLevel:     "info",
 	}

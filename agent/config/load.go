@@ -115,6 +115,7 @@ func bind(f *pflag.FlagSet, c *Config) {
 	f.StringToStringVar(&c.Reserved, "reserved", c.Reserved, "resources kept from pods: cpu, memory, ephemeral-storage, pid")
 	f.StringVar(&c.Logs.MaxSize, "log-max-size", c.Logs.MaxSize, "size at which a container's log is rotated")
 	f.IntVar(&c.Logs.MaxFiles, "log-max-files", c.Logs.MaxFiles, "log files kept for each container")
+	f.StringVar(&c.Poll, "poll", c.Poll, "hang up after each exchange and come back after this long; 0: stay connected")
 	f.StringVar(&c.MemoryLimit, "memory-limit", c.MemoryLimit, "soft limit of the agent's own heap; 0 for none")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -136,6 +137,9 @@ func (c *Config) validateNumbers(fail func(string, string, ...any)) {
 	if _, err := c.MemoryLimitBytes(); err != nil {
 		fail("memoryLimit", "must be a size such as 48Mi, or 0, not %q", c.MemoryLimit)
 	}
+	if d, err := c.PollInterval(); err != nil || d < 0 || (d > 0 && d < 10*time.Second) {
+		fail("poll", "must be 0 or a duration of at least 10s such as 5m, not %q", c.Poll)
+	}
 	if _, err := c.ReservedResources(); err != nil {
 		fail("reserved", "%s", err.Error())
 	}
@@ -158,6 +162,14 @@ func (c *Config) Level() (slog.Level, error) {
 	var l slog.Level
 	err := l.UnmarshalText([]byte(c.LogLevel))
 	return l, err
+}
+
+// PollInterval is Poll as a duration.
+func (c *Config) PollInterval() (time.Duration, error) {
+	if c.Poll == "" {
+		return 0, nil
+	}
+	return time.ParseDuration(c.Poll)
 }
 
 // LogMaxBytes is Logs.MaxSize in bytes.

@@ -1,0 +1,257 @@
+// Package node puts the agent together: it is the only package that knows all the others.
+//
+// New builds every part from one configuration and starts nothing; Run starts all long-lived
+// parts in one group and ends when one fails or ctx ends. Ending touches no container: what runs
+// is found again by the next start.
+//
+//	session ─▶ store ─▶ podrun ─▶ runtime, image, cni, volume, cgroup
+//	   ▲                  │
+//	   └── status outbox ◀┴── report (facts, conditions)
+//
+// Beside assembly it owns what ties parts together and belongs to none: the Node's report, the
+// node's network (conflist, masquerading, addresses), the cache of service-account tokens and
+// the local status socket.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	v1 "k8s.io/api/core/v1"
+
+	"coracle/agent/cgroup"
+	"coracle/agent/cni"
+	"coracle/agent/config"
+	"coracle/agent/fact"
+	"coracle/agent/identity"
+	"coracle/agent/image"
+	"coracle/agent/podrun"
+	containers "coracle/agent/runtime"
+	"coracle/agent/session"
+	"coracle/agent/status"
+	"coracle/agent/store"
+	"coracle/agent/volume"
+	"coracle/internal/version"
+)
+
+// Node is one agent.
+type Node struct {
+	cfg  config.Config
+	log  *slog.Logger
+	keep *Journal
+	name string
+	host fact.Host
+
+	store    *store.Store
+	identity *identity.Identity
+	session  *session.Session
+	outbox   *status.Outbox
+	recorder *status.Recorder
+	images   *image.Images
+	runtime  *containers.Runtime
+	cgroups  *cgroup.Cgroups
+	cni      *cni.CNI
+	volumes  *volume.Volumes
+	runner   *podrun.Runner
+
+	network *network
+	report  *report
+	tokens  *tokens
+	began   time.Time
+}
+
+// New builds an agent. The machine must have joined. journal keeps recent troubles for the status
+// socket and is where log goes through; both are required.
+func New(cfg config.Config, log *slog.Logger, journal *Journal) (_ *Node, err error) {
+	limitMemory(cfg, log)
+	n := &Node{cfg: cfg, log: log, keep: journal, host: fact.Host{Root: "/"}, began: time.Now()}
+	if n.identity, err = identity.Load(cfg.IdentityDir(), log); err != nil {
+		return nil, err
+	}
+	n.name = n.identity.NodeName()
+	if cfg.NodeName != "" && cfg.NodeName != n.name {
+		return nil, fmt.Errorf("nodeName is %q, but this machine joined as %q: remove nodeName, or run coracle-agent join again", cfg.NodeName, n.name)
+	}
+	if n.cfg.Server == "" {
+		if n.cfg.Server, err = ReadServer(cfg); err != nil {
+			return nil, err
+		}
+	}
+	if n.store, err = store.Open(cfg.StorePath(), log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	// Each needs those before it.
+	for _, build := range []func() error{n.buildRuntime, n.buildNetwork, n.buildSession, n.buildPods} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// limitMemory makes the garbage collector work harder before the process grows. The limit is soft:
+// the agent is never killed by it.
+func limitMemory(cfg config.Config, log *slog.Logger) {
+	bytes, err := cfg.MemoryLimitBytes()
+	if err != nil || bytes == 0 {
+		return
+	}
+	debug.SetMemoryLimit(bytes)
+	// With little live heap the default target doubles it at each cycle; half of that is
+	// enough and costs a few milliseconds of CPU a minute.
+	debug.SetGCPercent(50)
+	log.Debug("memory limit", "bytes", bytes)
+}
+
+// buildSession makes what a node says and hears: outbox, events, streams, session.
+func (n *Node) buildSession() (err error) {
+	if n.outbox, err = status.NewOutbox(n.store, n.log); err != nil {
+		return err
+	}
+	n.recorder = status.NewRecorder(n.outbox, "coracle-agent", n.name, time.Now)
+	poll, err := n.cfg.PollInterval()
+	if err != nil {
+		return err
+	}
+	n.session, err = session.New(session.Config{
+		Server: n.cfg.Server, Identity: n.identity, Store: n.store, Outbox: n.outbox,
+		Streams: noStreams{}, Version: version.Version, BootID: n.host.BootID(), Poll: poll, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.tokens = &tokens{ask: n.session.Token, facts: n.store, log: n.log}
+	return nil
+}
+
+// buildRuntime makes what runs containers.
+func (n *Node) buildRuntime() (err error) {
+	n.images, err = image.New(image.Config{
+		Address: n.cfg.Containerd.Socket, Namespace: n.cfg.Containerd.Namespace,
+		Snapshotter: n.cfg.Containerd.Snapshotter, HostsDir: n.cfg.Containerd.CertsDir, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.cgroups, err = cgroup.New(cgroup.Config{Root: n.cfg.CgroupRoot, Driver: n.cfg.CgroupDriver, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.runtime, err = containers.New(containers.Config{
+		Images: n.images, Namespace: n.cfg.Containerd.Namespace, RunDir: n.cfg.RunDir, LogSocket: n.cfg.LogSocket(),
+		OCIRuntime: n.cfg.Runtime, PodsPerShim: n.cfg.PodsPerShim,
+		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), Log: n.log,
+	})
+	return err
+}
+
+func (n *Node) buildNetwork() (err error) {
+	n.cni, err = cni.New(cni.Config{
+		ConfDir: n.cfg.CNI.ConfDir, BinDirs: n.cfg.CNI.BinDirs, CacheDir: n.cfg.CNICacheDir(), RunDir: n.cfg.RunDir,
+		Own: cni.Own{File: n.cfg.CNI.ConfFile, Bridge: n.cfg.CNI.Bridge}, Parallel: n.cfg.CNIParallel(), Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.network = newNetwork(n.cfg, n.cni, n.store, n.log)
+	// The addresses of this moment go into the first plan of every pod.
+	n.network.look()
+	return nil
+}
+
+// buildPods makes what brings pods about, on all the rest.
+func (n *Node) buildPods() (err error) {
+	n.volumes, err = volume.New(volume.Config{RootDir: n.cfg.RootDir, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.report, err = newReport(n)
+	if err != nil {
+		return err
+	}
+	n.runner, err = podrun.New(podrun.Config{
+		Store: n.store, Runtime: n.runtime, Images: n.images, Network: n.cni, Volumes: n.volumes, Cgroups: n.cgroups,
+		Outbox: n.outbox, Events: n.recorder, Token: n.tokens.Token, Log: n.log,
+		NodeName: n.name, LogDir: n.cfg.LogDir, ResolvConf: n.cfg.ResolvConf,
+		HostIPs:       n.network.Addresses,
+		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
+		MemoryBytes:   n.host.Memory().Total,
+		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
+	})
+	return err
+}
+
+// Run works until ctx ends, and then returns nil; or until a part fails for good. ready is called once
+// everything has been started; it may be nil.
+func (n *Node) Run(ctx context.Context, ready func()) error {
+	n.log.Info("agent starts", "version", version.String(), "node", n.name, "server", n.cfg.Server, "go", runtime.Version())
+	if err := checkLogWriter(ctx, n.cfg.LogSocket()); err != nil {
+		n.log.Warn("no log writer answers; containers run, and their output waits in pipes until one does", "socket", n.cfg.LogSocket(), "err", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for name, run := range map[string]func(context.Context) error{
+		"store":   n.store.Run,
+		"outbox":  n.outbox.Run,
+		"session": n.session.Run,
+		"runtime": n.runtime.Run,
+		"network": n.network.Run,
+		"tokens":  n.tokens.Run,
+		"report":  n.report.Run,
+		"pods":    n.runner.Run,
+		"status":  n.serveStatus,
+	} {
+		g.Go(func() error {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if ready != nil {
+		ready()
+	}
+	err := g.Wait()
+	n.log.Info("agent stops; containers run on")
+	return err
+}
+
+// Close lets go of files and connections. It is called after Run.
+func (n *Node) Close() error {
+	var errs []error
+	if n.images != nil {
+		errs = append(errs, n.images.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) clusterDomain() string {
+	if n.cfg.ClusterDomain != "" {
+		return n.cfg.ClusterDomain
+	}
+	if domain, _ := n.session.Cluster(); domain != "" {
+		return domain
+	}
+	return "cluster.local"
+}
+
+func (n *Node) clusterDNS() []string {
+	if len(n.cfg.ClusterDNS) > 0 {
+		return n.cfg.ClusterDNS
+	}
+	_, dns := n.session.Cluster()
+	return dns
+}

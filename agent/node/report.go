@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"coracle/agent/fact"
+	"coracle/agent/image"
+	"coracle/agent/status"
+	"coracle/internal/version"
+)
+
+const (
+	// reportEvery is how often the node looks at itself. What it reads is a few files of /proc.
+	reportEvery = 10 * time.Second
+	// imagesEvery is how often containerd is asked for its images, which costs it a walk.
+	imagesEvery = time.Minute
+	// askTimeout bounds a question to containerd: an answer takes milliseconds, and a hung
+	// containerd must show in the node's conditions.
+	askTimeout = 5 * time.Second
+	// awayGrace is how long containerd may be away before the node says so: a restart of it
+	// takes a second or two and must not flip a Ready condition.
+	awayGrace = 20 * time.Second
+)
+
+// report makes the Node from the facts of the moment and hands it to the outbox.
+type report struct {
+	n        *Node
+	settings fact.Settings
+	wake     chan struct{} // one slot
+
+	mu        sync.Mutex
+	prev      *v1.Node
+	pressure  fact.Pressure
+	images    []v1.ContainerImage
+	imagesAt  time.Time
+	runtime   string // "containerd://1.6.20", the last that was heard
+	seen      time.Time
+	problems  []string
+	allocated v1.ResourceList
+}
+
+func newReport(n *Node) (*report, error) {
+	taints, err := n.cfg.ParsedTaints()
+	if err != nil {
+		return nil, err
+	}
+	reserved, err := n.cfg.ReservedResources()
+	if err != nil {
+		return nil, err
+	}
+	r := &report{n: n, wake: make(chan struct{}, 1), seen: n.began, settings: fact.Settings{
+		Name: n.name, Labels: n.cfg.Labels, Taints: taints, Reserved: reserved, MaxPods: n.cfg.MaxPods,
+		Version: version.Kubernetes + "+coracle",
+	}}
+	facts, err := n.host.Read(n.cfg.RootDir, runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	r.allocated = fact.Allocatable(fact.Capacity(facts, n.cfg.MaxPods), reserved)
+	return r, nil
+}
+
+// Run reports until ctx ends.
+func (r *report) Run(ctx context.Context) error {
+	loop := &status.NodeReporter{Outbox: r.n.outbox, Compute: r.compute, Interval: reportEvery, Wake: r.n.network.Changed(), Log: r.n.log}
+	return loop.Run(ctx)
+}
+
+// Allocatable is what pods may use of the node.
+func (r *report) Allocatable() v1.ResourceList {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.allocated
+}
+
+// Problems are what keeps the node from being Ready.
+func (r *report) Problems() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.problems)
+}
+
+// Runtime is containerd's version as it was last heard, and Images what it held.
+func (r *report) Runtime() (string, []v1.ContainerImage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runtime, slices.Clone(r.images)
+}
+
+func (r *report) compute(ctx context.Context) (*v1.Node, error) {
+	facts, err := r.n.host.Read(r.n.cfg.RootDir, runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := fact.Hostname()
+	if err != nil {
+		hostname = r.n.name
+	}
+	now := time.Now()
+	var problems []string
+	if p := r.askContainerd(ctx, now); p != "" {
+		problems = append(problems, p)
+	}
+	if err := r.n.cni.Ready(); err != nil {
+		problems = append(problems, "pods cannot be attached to a network: "+err.Error())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := fact.Live{
+		Hostname: hostname, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
+		Handlers: handlers(r.n.cfg.RuntimeHandlers), Problems: problems, Pressure: r.pressure.Observe(now, facts),
+	}
+	node := fact.Node(now, facts, r.settings, live, r.prev)
+	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
+	return node, nil
+}
+
+// askContainerd keeps what containerd said last, and tells the problem once it has been away for a while.
+func (r *report) askContainerd(ctx context.Context, now time.Time) string {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	v, err := r.n.images.Client().Version(ctx)
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if now.Sub(r.seen) < awayGrace && r.runtime != "" {
+			return ""
+		}
+		return fmt.Sprintf("containerd does not answer at %s: %s", r.n.cfg.Containerd.Socket, err)
+	}
+	r.mu.Lock()
+	r.seen, r.runtime = now, "containerd://"+trimDebian(v.Version)
+	due := now.Sub(r.imagesAt) >= imagesEvery
+	r.mu.Unlock()
+	if !due {
+		return ""
+	}
+	stored, err := r.n.images.List(ctx)
+	if err != nil {
+		r.n.log.Debug("images not listed", "err", err)
+		return ""
+	}
+	r.mu.Lock()
+	r.images, r.imagesAt = listed(stored), now
+	r.mu.Unlock()
+	return ""
+}
+
+func listed(stored []image.Stored) []v1.ContainerImage {
+	out := make([]v1.ContainerImage, 0, len(stored))
+	for _, s := range stored {
+		out = append(out, v1.ContainerImage{Names: s.Names, SizeBytes: s.Size})
+	}
+	return out
+}
+
+// trimDebian takes the distribution's suffix off: "1.6.20~ds1" is 1.6.20 to whoever compares versions.
+func trimDebian(v string) string {
+	for i, c := range v {
+		if c == '~' || c == '+' {
+			return v[:i]
+		}
+	}
+	return v
+}
+
+// handlers are the RuntimeClass handlers that pods may name; the empty one is the default.
+func handlers(configured map[string]string) []v1.NodeRuntimeHandler {
+	names := []string{""}
+	for name := range configured {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	no := false
+	out := make([]v1.NodeRuntimeHandler, 0, len(names))
+	for _, name := range names {
+		out = append(out, v1.NodeRuntimeHandler{
+			Name: name, Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &no, UserNamespaces: &no},
+		})
+	}
+	return out
+}
