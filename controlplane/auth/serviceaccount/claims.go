@@ -59,6 +59,11 @@ type boundClaims struct {
 	Kubernetes bound `json:"kubernetes.io"`
 }
 
+// audienceClaim is always a list, also of one: programs that read tokens of Kubernetes expect that.
+type audienceClaim struct {
+	Audience []string `json:"aud"`
+}
+
 type legacyClaims struct {
 	Namespace          string `json:"kubernetes.io/serviceaccount/namespace,omitempty"`
 	SecretName         string `json:"kubernetes.io/serviceaccount/secret.name,omitempty"`
@@ -81,7 +86,7 @@ type Binding struct {
 	Extend bool
 }
 
-// claims turns a request into claims.
+// claims turns a request into claims, all but the audience.
 func (b Binding) claims(issuer string, now time.Time) (jwt.Claims, boundClaims) {
 	sa := b.ServiceAccount
 	private := boundClaims{Kubernetes: bound{
@@ -109,7 +114,6 @@ func (b Binding) claims(issuer string, now time.Time) (jwt.Claims, boundClaims) 
 	return jwt.Claims{
 		Issuer:    issuer,
 		Subject:   apiserviceaccount.MakeUsername(sa.Namespace, sa.Name),
-		Audience:  jwt.Audience(b.Audiences),
 		IssuedAt:  jwt.NewNumericDate(now),
 		NotBefore: jwt.NewNumericDate(now),
 		Expiry:    jwt.NewNumericDate(now.Add(time.Duration(seconds) * time.Second)),

@@ -111,7 +111,7 @@ type Issued struct {
 // Sign makes a bound token.
 func (i *Issuer) Sign(b Binding, now time.Time) (Issued, error) {
 	public, private := b.claims(i.Name, now)
-	token, err := jwt.Signed(i.Keys.signer).Claims(public).Claims(private).Serialize()
+	token, err := jwt.Signed(i.Keys.signer).Claims(public).Claims(audienceClaim{b.Audiences}).Claims(private).Serialize()
 	if err != nil {
 		return Issued{}, fmt.Errorf("sign token of %s: %w", public.Subject, err)
 	}

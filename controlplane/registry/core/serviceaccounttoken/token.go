@@ -136,7 +136,7 @@ func (r *tokenREST) bind(ctx context.Context, b *serviceaccount.Binding, ref *au
 	uid := ref.UID
 	switch gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind); gvk {
 	case corev1.SchemeGroupVersion.WithKind("Pod"):
-		pod, err := get[*corev1.Pod](ctx, r.Pods, ref.Name)
+		pod, err := get[*corev1.Pod](ctx, r.Pods, "pods", ref.Name)
 		if err != nil {
 			return err
 		}
@@ -150,14 +150,14 @@ func (r *tokenREST) bind(ctx context.Context, b *serviceaccount.Binding, ref *au
 		}
 		return r.addNode(ctx, b, pod.Spec.NodeName)
 	case corev1.SchemeGroupVersion.WithKind("Secret"):
-		secret, err := get[*corev1.Secret](ctx, r.Secrets, ref.Name)
+		secret, err := get[*corev1.Secret](ctx, r.Secrets, "secrets", ref.Name)
 		if err != nil {
 			return err
 		}
 		b.Secret = secret
 		return sameUID("secrets", ref.Name, uid, secret.UID)
 	case corev1.SchemeGroupVersion.WithKind("Node"):
-		node, err := get[*corev1.Node](request.WithNamespace(ctx, ""), r.Nodes, ref.Name)
+		node, err := get[*corev1.Node](request.WithNamespace(ctx, ""), r.Nodes, "nodes", ref.Name)
 		if err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (r *tokenREST) addNode(ctx context.Context, b *serviceaccount.Binding, name
 	if name == "" {
 		return nil
 	}
-	node, err := get[*corev1.Node](request.WithNamespace(ctx, ""), r.Nodes, name)
+	node, err := get[*corev1.Node](request.WithNamespace(ctx, ""), r.Nodes, "nodes", name)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -184,8 +184,13 @@ func (r *tokenREST) addNode(ctx context.Context, b *serviceaccount.Binding, name
 	return nil
 }
 
-func get[T runtime.Object](ctx context.Context, from rest.Getter, name string) (T, error) {
+// get reads another object than the request is about. Storage words its errors by the request in the context, so that gets one
+// of its own.
+func get[T runtime.Object](ctx context.Context, from rest.Getter, resource, name string) (T, error) {
 	var none T
+	ctx = request.WithRequestInfo(ctx, &request.RequestInfo{
+		IsResourceRequest: true, Verb: "get", APIVersion: "v1", Resource: resource, Namespace: request.NamespaceValue(ctx), Name: name,
+	})
 	obj, err := from.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return none, err
