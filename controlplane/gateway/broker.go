@@ -21,7 +21,7 @@ import (
 const openTimeout = 15 * time.Second
 
 // Stream is an open stream to a node. Send and Recv may be called at the same time; Close ends both.
-type Stream interface {
+type Stream = interface {
 	Send(*nodev1.Frame) error
 	// Recv returns io.EOF when the node has said all.
 	Recv() (*nodev1.Frame, error)

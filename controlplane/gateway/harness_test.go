@@ -113,7 +113,7 @@ func (c *cluster) start(address string) {
 	c.gateway, err = New(Config{
 		Client: c.api, Informers: factory, Signer: c.pki, CAPEM: c.pki.CAPEM, GetCertificate: c.pki.Gateway.GetCertificate,
 		GetPeerCertificate: func() (*tls.Certificate, error) { return c.pki.Gateway.Certificate(), nil },
-		Listener: l, AdvertiseAddress: c.address, Name: "cp-1", Version: "test", ClusterDNS: []string{"10.96.0.10"}, Log: quiet(), Now: c.clock.now,
+		Listener:           l, AdvertiseAddress: c.address, Name: "cp-1", Version: "test", ClusterDNS: []string{"10.96.0.10"}, Log: quiet(), Now: c.clock.now,
 	})
 	if err != nil {
 		c.t.Fatal(err)
