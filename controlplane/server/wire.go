@@ -4,10 +4,13 @@ import (
 	"log/slog"
 	"net"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"coracle/controlplane/config"
 	"coracle/controlplane/pki"
+	"coracle/controlplane/registry/podstream"
 )
 
 func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
@@ -17,4 +20,13 @@ func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
 	}
 }
 
-func (p *plane) streaming(pods, nodes, services rest.Getter) map[string]rest.Storage { return nil }
+// streaming makes the subresources that reach into nodes, over the gateway's sessions.
+func (p *plane) streaming(pods, nodes, services rest.Getter) map[string]rest.Storage {
+	slices := p.informers.Discovery().V1().EndpointSlices().Lister()
+	return podstream.New(podstream.Config{
+		Pods: pods, Nodes: nodes, Services: services, Streams: p.gateway,
+		EndpointSlices: func(namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
+			return slices.EndpointSlices(namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service}))
+		},
+	})
+}
