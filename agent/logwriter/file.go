@@ -1,6 +1,7 @@
 package logwriter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -70,22 +71,35 @@ func (l *logFile) write(p []byte, now time.Time) error {
 	if l.lost > 0 && !now.IsZero() {
 		note := encoder{stream: "stderr"}
 		text := fmt.Sprintf("coracle: %d bytes of log were lost here because they could not be written\n", l.lost)
-		if _, err := l.f.Write(note.encode(nil, []byte(text), now)); err != nil {
+		if err := l.append(note.encode(nil, []byte(text), now)); err != nil {
 			l.lost += int64(len(p))
-			return fmt.Errorf("write log: %w", err)
+			return err
 		}
 		l.lost = 0
 	}
-	n, err := l.f.Write(p)
-	l.size += int64(n)
-	if err != nil {
-		l.lost += int64(len(p) - n)
-		return fmt.Errorf("write log: %w", err)
+	if err := l.append(p); err != nil {
+		return err
 	}
 	if l.maxSize > 0 && l.size >= l.maxSize {
 		return l.rotate(now)
 	}
 	return nil
+}
+
+// append writes entries, whole ones only: what a full disk has cut off is taken back, and counted.
+func (l *logFile) append(p []byte) error {
+	n, err := l.f.Write(p)
+	if err == nil {
+		l.size += int64(n)
+		return nil
+	}
+	whole := bytes.LastIndexByte(p[:n], '\n') + 1
+	l.size += int64(whole)
+	l.lost += int64(len(p) - whole)
+	if whole < n {
+		err = errors.Join(err, l.f.Truncate(l.size))
+	}
+	return fmt.Errorf("write log: %w", err)
 }
 
 func (l *logFile) rotate(now time.Time) error {
