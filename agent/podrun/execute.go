@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,12 @@ var errNoEffect = errors.New("the step ended well and is needed again: it had no
 // that need one of them. retry is when the first wait is over.
 func (w *worker) due(planned []pod.Step, now time.Time) (steps []pod.Step, retry time.Time) {
 	var held []pod.Step
+	wanted := map[string]bool{}
+	for _, s := range planned {
+		wanted[s.String()] = true
+	}
+	// A failure is over when its step is no longer needed, not when it says so.
+	maps.DeleteFunc(w.failures, func(key string, _ *failure) bool { return !wanted[key] })
 	for _, s := range planned {
 		key := s.String()
 		if w.lastDone[key] {
@@ -127,7 +134,6 @@ func (w *worker) settle(ctx context.Context, steps []pod.Step, errs []error) {
 		switch {
 		case err == nil:
 			w.lastDone[s.String()] = true
-			delete(w.failures, s.String())
 		case errors.Is(err, errSkipped), errors.Is(err, errLater), ctx.Err() != nil:
 		default:
 			w.failed(s, err)

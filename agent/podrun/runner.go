@@ -177,23 +177,26 @@ func (r *Runner) changed(c store.Change) (all bool) {
 	return false
 }
 
-// lookAtAll wakes every worker, and makes those that assigned pods lack.
+// lookAtAll wakes every worker once, and makes those that assigned pods lack.
 func (r *Runner) lookAtAll(desired bool) {
 	why := causeOther
 	if desired {
 		why = causeDesired
 	}
-	for _, o := range r.cfg.Store.Objects(store.KindPod) {
-		r.wake(types.UID(o.UID), why)
-	}
+	objects := r.cfg.Store.Objects(store.KindPod)
 	r.mu.Lock()
-	all := make([]*worker, 0, len(r.workers))
-	for _, w := range r.workers {
-		all = append(all, w)
+	all := make([]types.UID, 0, len(r.workers))
+	for uid := range r.workers {
+		all = append(all, uid)
+	}
+	for _, o := range objects {
+		if r.workers[types.UID(o.UID)] == nil {
+			all = append(all, types.UID(o.UID))
+		}
 	}
 	r.mu.Unlock()
-	for _, w := range all {
-		w.wake(why)
+	for _, uid := range all {
+		r.wake(uid, why)
 	}
 }
 
@@ -202,7 +205,9 @@ func (r *Runner) lookAtAll(desired bool) {
 func (r *Runner) sweep(ctx context.Context) time.Duration {
 	uids, err := r.present(ctx)
 	for _, uid := range uids {
-		r.wake(uid, causeOther)
+		if !r.known(uid) {
+			r.wake(uid, causeOther)
+		}
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -243,6 +248,12 @@ func (r *Runner) present(ctx context.Context) ([]types.UID, error) {
 	}
 	slices.Sort(uids)
 	return uids, errors.Join(errs...)
+}
+
+func (r *Runner) known(uid types.UID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.workers[uid] != nil
 }
 
 // wake finds or makes the pod's worker.
