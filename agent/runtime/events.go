@@ -57,9 +57,9 @@ func (r *Runtime) follow(ctx context.Context, pending *pending) error {
 	ctx, cancel := context.WithCancel(r.context(ctx))
 	defer cancel()
 	stream, errs := r.client.Subscribe(ctx,
-		fmt.Sprintf("namespace==%s,topic==/tasks/exit", r.cfg.Namespace),
-		fmt.Sprintf("namespace==%s,topic==/tasks/oom", r.cfg.Namespace),
-		fmt.Sprintf("namespace==%s,topic==/tasks/start", r.cfg.Namespace))
+		fmt.Sprintf("namespace==%s,topic==\"/tasks/exit\"", r.cfg.Namespace),
+		fmt.Sprintf("namespace==%s,topic==\"/tasks/oom\"", r.cfg.Namespace),
+		fmt.Sprintf("namespace==%s,topic==\"/tasks/start\"", r.cfg.Namespace))
 	for {
 		out, next := r.offer(pending)
 		select {
