@@ -104,7 +104,7 @@ func defaultNamespace(n *corev1.Namespace) {
 func defaultNode(n *corev1.Node) {
 	roundList(n.Status.Capacity)
 	roundList(n.Status.Allocatable)
-	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
+	if len(n.Status.Allocatable) == 0 && len(n.Status.Capacity) > 0 {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}
 	// As with pod addresses, the single field wins over the list.
