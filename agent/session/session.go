@@ -92,7 +92,7 @@ type Streams interface {
 }
 
 // Stream is one open Node.Stream. Send and Recv may be called at the same time, but each by one caller at a time.
-type Stream interface {
+type Stream = interface {
 	Send(*nodev1.Frame) error
 	Recv() (*nodev1.Frame, error)
 }
