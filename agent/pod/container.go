@@ -154,22 +154,19 @@ func (p *planner) probes() []ProbeTarget {
 		if c == nil || c.State != Running || u.kind == Init || u.kind == Ephemeral || !u.postStartOver(c) {
 			continue
 		}
-		t := ProbeTarget{ContainerID: c.ID, Container: c.Name, StartedAt: c.StartedAt}
+		t := ProbeTarget{ContainerID: c.ID, Container: c.Name, StartedAt: c.StartedAt, Ports: u.spec.Ports}
 		if !u.startupPassed(c) {
 			t.Kind, t.Probe = Startup, u.spec.StartupProbe
 			out = append(out, t)
 			continue
 		}
 		if t.Probe = u.spec.ReadinessProbe; t.Probe != nil {
-			t.Kind, t.Was = Readiness, Failure
-			if u.facts.Ready == c.ID {
-				t.Was = Success
-			}
+			t.Kind = Readiness
 			out = append(out, t)
 		}
 		stopping := p.facts.Stop != nil || u.facts.Stop != nil && u.facts.Stop.Attempt == c.Attempt
 		if t.Probe = u.spec.LivenessProbe; t.Probe != nil && !stopping {
-			t.Kind, t.Was = Liveness, Success
+			t.Kind = Liveness
 			out = append(out, t)
 		}
 	}

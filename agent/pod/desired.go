@@ -52,7 +52,6 @@ type ProbeTarget struct {
 	Container   string
 	Kind        ProbeKind
 	Probe       *v1.Probe
-	StartedAt   time.Time // of the container; the initial delay counts from here
-	// Was is the verdict that Plan already holds from the facts, where a fresh agent has none of its own.
-	Was Verdict
+	Ports       []v1.ContainerPort // of the container, for ports given by name
+	StartedAt   time.Time          // of the container; the initial delay counts from here
 }

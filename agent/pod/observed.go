@@ -115,7 +115,6 @@ const (
 // is what a fresh agent knows.
 type Live struct {
 	Startup, Readiness, Liveness Verdict
-	ProbeMessage                 string // of the probe that says Failure, for the event
 	PostStart, PreStop           HookState
 	TermAt, KillAt               time.Time // the stop signal, SIGKILL was sent; zero: not by this run
 }

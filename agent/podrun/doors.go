@@ -91,10 +91,3 @@ type Outbox interface {
 type Events interface {
 	Event(ref v1.ObjectReference, eventType, reason, message string)
 }
-
-// Prober runs the probes of one pod: SetTargets replaces what ran before; nil ends them.
-// Verdicts are read when Plan needs them, and onChange is called when one has changed.
-type Prober interface {
-	SetTargets(uid types.UID, podIP string, targets []pod.ProbeTarget)
-	Verdict(containerID string, kind pod.ProbeKind) (verdict pod.Verdict, message string)
-}

@@ -104,10 +104,10 @@ func (w *worker) addOwn(o *pod.Observed) {
 		c := &o.Containers[i]
 		seen[c.ID] = true
 		c.Live = w.live[c.ID]
-		if p := w.r.cfg.Prober; p != nil && c.State == pod.Running {
-			c.Live.Startup, _ = p.Verdict(c.ID, pod.Startup)
-			c.Live.Readiness, _ = p.Verdict(c.ID, pod.Readiness)
-			c.Live.Liveness, _ = p.Verdict(c.ID, pod.Liveness)
+		if c.State == pod.Running {
+			c.Live.Startup = w.r.probes.Verdict(w.uid, c.ID, pod.Startup)
+			c.Live.Readiness = w.r.probes.Verdict(w.uid, c.ID, pod.Readiness)
+			c.Live.Liveness = w.r.probes.Verdict(w.uid, c.ID, pod.Liveness)
 		}
 		if t, ok := w.troubles[c.Name]; ok && t.Attempt <= c.Attempt && c.State != pod.Created {
 			delete(w.troubles, c.Name)

@@ -2,6 +2,7 @@ package podrun
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -81,14 +82,28 @@ func (w *worker) report(d pod.Desired, o pod.Observed, r pod.Result) {
 }
 
 func (w *worker) probe(o pod.Observed, targets []pod.ProbeTarget) {
-	if w.r.cfg.Prober == nil {
-		return
-	}
 	ip := ""
 	if ips := w.hookIPs(o); len(ips) > 0 {
 		ip = ips[0]
 	}
-	w.r.cfg.Prober.SetTargets(w.uid, ip, targets)
+	w.r.probes.SetTargets(w.uid, ip, targets)
+}
+
+// probeFailed tells the user about one probing that did not pass.
+func (r *Runner) probeFailed(uid types.UID, t pod.ProbeTarget, message string, errored bool) {
+	r.mu.Lock()
+	w := r.workers[uid]
+	r.mu.Unlock()
+	if w == nil {
+		return
+	}
+	what := "failed"
+	if errored {
+		what = "errored"
+	}
+	kind := string(t.Kind)
+	w.containerEvent(t.Container, w.kindOf(t.Container), v1.EventTypeWarning, "Unhealthy",
+		fmt.Sprintf("%s probe %s: %s", strings.ToUpper(kind[:1])+kind[1:], what, message))
 }
 
 func (w *worker) show(d pod.Desired, r pod.Result) {

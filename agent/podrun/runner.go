@@ -27,6 +27,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"coracle/agent/probe"
 	"coracle/agent/store"
 	"coracle/agent/volume"
 )
@@ -43,8 +44,6 @@ type Config struct {
 	Events  Events
 	Log     *slog.Logger
 
-	// Prober runs probes; nil: none run, and containers with probes stay not ready.
-	Prober Prober
 	// Token gives service-account tokens; nil: volumes that need one fail with a sentence.
 	Token func(ctx context.Context, r volume.TokenRequest) (volume.Token, error)
 
@@ -82,6 +81,7 @@ type Runner struct {
 	wg      sync.WaitGroup
 
 	services serviceCache
+	probes   *probe.Probes
 }
 
 // New checks the configuration.
@@ -118,7 +118,9 @@ func New(cfg Config) (*Runner, error) {
 			return volume.Token{}, errors.New("no source of service-account tokens is configured")
 		}
 	}
-	return &Runner{cfg: cfg, slots: make(chan struct{}, cfg.MaxStarts), workers: map[types.UID]*worker{}}, nil
+	r := &Runner{cfg: cfg, slots: make(chan struct{}, cfg.MaxStarts), workers: map[types.UID]*worker{}}
+	r.probes = probe.New(probe.Config{Exec: cfg.Runtime, OnChange: r.Wake, OnFailure: r.probeFailed})
+	return r, nil
 }
 
 // Run works until ctx ends. It stops no pod: when it returns, its workers have ended and containers run on.
@@ -129,6 +131,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.ctx = ctx
 	r.mu.Unlock()
 	defer r.wg.Wait()
+	r.wg.Go(func() { _ = r.probes.Run(ctx) }) // it only ends with ctx
 
 	r.lookAtAll(false)
 	sweep := time.NewTimer(r.sweep(ctx))

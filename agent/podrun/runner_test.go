@@ -510,3 +510,66 @@ func TestSubPathsAreResolved(t *testing.T) {
 		}
 	})
 }
+
+func TestProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		healthy := map[string]bool{"startup": true}
+		n.runtime.behave["web"] = behaviour{exec: func(_ context.Context, command []string) (int, error) {
+			n.runtime.mu.Lock()
+			defer n.runtime.mu.Unlock()
+			if healthy[command[0]] {
+				return 0, nil
+			}
+			return 1, nil
+		}}
+		set := func(name string, to bool) {
+			n.runtime.mu.Lock()
+			defer n.runtime.mu.Unlock()
+			healthy[name] = to
+		}
+		set("live", true)
+		_, stop := n.run(t)
+		p := newPod("u1", "web")
+		c := &p.Spec.Containers[0]
+		for name, at := range map[string]**v1.Probe{"startup": &c.StartupProbe, "ready": &c.ReadinessProbe, "live": &c.LivenessProbe} {
+			*at = &v1.Probe{ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{name}}}, PeriodSeconds: 5}
+		}
+		n.store.assign(p)
+		n.pass(12 * time.Second)
+		if s, _, _ := n.outbox.Last("u1"); n.ready("u1") || !*s.ContainerStatuses[0].Started {
+			t.Fatalf("want started and not ready: %+v", s.ContainerStatuses)
+		}
+		set("ready", true)
+		n.pass(6 * time.Second)
+		if !n.ready("u1") {
+			t.Fatal("not ready although the probe passes")
+		}
+		stop()
+		set("ready", false)
+		changes := n.outbox.changes
+		_, stop = n.run(t)
+		defer stop()
+		n.pass(4 * time.Second)
+		if !n.ready("u1") || n.outbox.changes != changes {
+			t.Error("a restart of the agent flipped Ready before its own probes could tell")
+		}
+		n.pass(20 * time.Second)
+		if n.ready("u1") {
+			t.Error("still ready although the probe fails")
+		}
+		set("live", false)
+		n.pass(20 * time.Second)
+		if n.runtime.starts["u1-web-1"] != 1 {
+			t.Errorf("not restarted after the liveness probe failed: %v", n.runtime.starts)
+		}
+		for _, want := range []string{
+			`Warning Unhealthy spec.containers{web}: Readiness probe failed: command "ready" exited with 1`,
+			`Normal Killing spec.containers{web}: Container web failed liveness probe, will be restarted`,
+		} {
+			if !strings.Contains(n.events.all(), want) {
+				t.Errorf("events lack %s:\n%s", want, n.events.all())
+			}
+		}
+	})
+}

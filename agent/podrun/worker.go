@@ -277,9 +277,7 @@ func (w *worker) clear() error {
 		return err
 	}
 	w.r.cfg.Outbox.Forget(w.uid)
-	if w.r.cfg.Prober != nil {
-		w.r.cfg.Prober.SetTargets(w.uid, "", nil)
-	}
+	w.r.probes.SetTargets(w.uid, "", nil)
 	return nil
 }
 
