@@ -54,9 +54,11 @@ func runNode(ctx context.Context, args []string) error {
 
 func join(ctx context.Context, args []string) error {
 	var token, caHash string
+	var wait time.Duration
 	cfg, err := load("join", args, func(f *pflag.FlagSet) {
 		f.StringVar(&token, "token", "", "join token, as coracle-controlplane token create prints it (or in CORACLE_TOKEN)")
 		f.StringVar(&caHash, "ca-hash", "", "sha256:HEX of the cluster's CA, printed beside the token")
+		f.DurationVar(&wait, "wait", 30*time.Second, "how long to try again while the server cannot be reached")
 	})
 	if err != nil {
 		return err
@@ -76,7 +78,7 @@ func join(ctx context.Context, args []string) error {
 		}
 	}
 	log := slog.New(newHandler(slog.LevelWarn))
-	id, err := identity.Join(ctx, identity.JoinConfig{
+	id, err := joinPatiently(ctx, wait, identity.JoinConfig{
 		Server: cfg.Server, Token: token, CAHash: caHash, NodeName: name, Dir: cfg.IdentityDir(), Log: log,
 	})
 	if errors.Is(err, fault.ErrInvalid) {
@@ -91,6 +93,29 @@ func join(ctx context.Context, args []string) error {
 	fmt.Printf("joined as node %s; the certificate is good until %s and renews itself\n", id.NodeName(), id.NotAfter().Format(time.RFC3339))
 	fmt.Println("next: systemctl enable --now coracle-log-writer coracle-agent (or run: coracle-agent log-writer, coracle-agent run)")
 	return nil
+}
+
+// joinPatiently tries again while the server is away: on a machine that runs both, the control
+// plane may be still starting.
+func joinPatiently(ctx context.Context, wait time.Duration, c identity.JoinConfig) (*identity.Identity, error) {
+	const between = time.Second
+	until := time.Now().Add(wait)
+	said := false
+	for {
+		id, err := identity.Join(ctx, c)
+		if !errors.Is(err, fault.ErrUnavailable) || time.Now().Add(between).After(until) {
+			return id, err
+		}
+		if !said {
+			fmt.Fprintf(os.Stderr, "coracle-agent: %v; trying again for %s\n", err, wait)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(between):
+		}
+	}
 }
 
 func checkMachine(ctx context.Context, args []string) error {

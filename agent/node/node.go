@@ -36,6 +36,7 @@ import (
 	"coracle/agent/session"
 	"coracle/agent/status"
 	"coracle/agent/store"
+	"coracle/agent/stream"
 	"coracle/agent/volume"
 	"coracle/internal/version"
 )
@@ -58,6 +59,7 @@ type Node struct {
 	cgroups  *cgroup.Cgroups
 	cni      *cni.CNI
 	volumes  *volume.Volumes
+	streams  *stream.Server
 	runner   *podrun.Runner
 
 	network *network
@@ -120,13 +122,14 @@ func (n *Node) buildSession() (err error) {
 		return err
 	}
 	n.recorder = status.NewRecorder(n.outbox, "coracle-agent", n.name, time.Now)
+	n.streams = stream.New(stream.Config{Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, LogDir: n.cfg.LogDir, Log: n.log})
 	poll, err := n.cfg.PollInterval()
 	if err != nil {
 		return err
 	}
 	n.session, err = session.New(session.Config{
 		Server: n.cfg.Server, Identity: n.identity, Store: n.store, Outbox: n.outbox,
-		Streams: noStreams{}, Version: version.Version, BootID: n.host.BootID(), Poll: poll, Log: n.log,
+		Streams: n.streams, Version: version.Version, BootID: n.host.BootID(), Poll: poll, Log: n.log,
 	})
 	if err != nil {
 		return err
