@@ -39,6 +39,9 @@ type Config struct {
 	HostsDir     string        // registries' certs.d; default /etc/containerd/certs.d
 	MaxParallel  int           // pulls at a time; default 3
 	StallTimeout time.Duration // a registry that sends nothing this long fails the pull; default 60 s
+	DiskPath     string        // on the file system that holds images; default /var/lib/containerd
+	GC           Thresholds    // when Collect removes images
+	Pinned       []string      // names that Collect keeps
 	Log          *slog.Logger
 }
 
@@ -86,6 +89,9 @@ func New(cfg Config) (*Images, error) {
 	}
 	if cfg.MaxParallel <= 0 {
 		cfg.MaxParallel = 3
+	}
+	if cfg.DiskPath == "" {
+		cfg.DiskPath = "/var/lib/containerd"
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = time.Minute
