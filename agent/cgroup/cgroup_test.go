@@ -1,0 +1,288 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+)
+
+func list(pairs ...string) v1.ResourceList {
+	out := v1.ResourceList{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[v1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+	}
+	return out
+}
+
+func with(requests, limits v1.ResourceList) v1.Container {
+	return v1.Container{Resources: v1.ResourceRequirements{Requests: requests, Limits: limits}}
+}
+
+func TestLimitsOf(t *testing.T) {
+	sidecar := with(list("cpu", "50m"), list("cpu", "100m", "memory", "10Mi"))
+	sidecar.RestartPolicy = ptr.To(v1.ContainerRestartPolicyAlways)
+	whole := list("cpu", "500m", "memory", "64Mi")
+	tests := []struct {
+		name string
+		spec v1.PodSpec
+		want Limits
+		qos  v1.PodQOSClass
+	}{
+		{"nothing", v1.PodSpec{Containers: []v1.Container{{}}}, Limits{Shares: 2, Period: 100000}, v1.PodQOSBestEffort},
+		{"guaranteed", v1.PodSpec{Containers: []v1.Container{with(whole, whole)}}, Limits{Shares: 512, Period: 100000, Quota: 50000, Memory: 64 << 20}, v1.PodQOSGuaranteed},
+		{"limits only", v1.PodSpec{Containers: []v1.Container{with(nil, whole)}}, Limits{Shares: 2, Period: 100000, Quota: 50000, Memory: 64 << 20}, v1.PodQOSGuaranteed},
+		{"one without limit", v1.PodSpec{Containers: []v1.Container{with(list("cpu", "100m"), list("cpu", "1", "memory", "1Gi")), with(list("cpu", "100m"), list("cpu", "1"))}},
+			Limits{Shares: 204, Period: 100000, Quota: 200000}, v1.PodQOSBurstable},
+		{"init container larger", v1.PodSpec{InitContainers: []v1.Container{with(list("cpu", "2"), list("cpu", "2", "memory", "1Gi"))}, Containers: []v1.Container{with(whole, whole)}},
+			Limits{Shares: 2048, Period: 100000, Quota: 200000, Memory: 1 << 30}, v1.PodQOSGuaranteed},
+		{"sidecar", v1.PodSpec{InitContainers: []v1.Container{sidecar}, Containers: []v1.Container{with(whole, whole)}},
+			Limits{Shares: 563, Period: 100000, Quota: 60000, Memory: 74 << 20}, v1.PodQOSBurstable},
+		{"overhead", v1.PodSpec{Overhead: list("cpu", "250m", "memory", "1Mi"), Containers: []v1.Container{with(whole, whole)}},
+			Limits{Shares: 768, Period: 100000, Quota: 75000, Memory: 65 << 20}, v1.PodQOSGuaranteed},
+		{"pod level", v1.PodSpec{Resources: &v1.ResourceRequirements{Requests: whole, Limits: whole}, Containers: []v1.Container{{}}},
+			Limits{Shares: 512, Period: 100000, Quota: 50000, Memory: 64 << 20}, v1.PodQOSGuaranteed},
+		{"tiny", v1.PodSpec{Containers: []v1.Container{with(list("cpu", "1m"), list("cpu", "1m"))}}, Limits{Shares: 2, Period: 100000, Quota: 1000}, v1.PodQOSBurstable},
+	}
+	for _, test := range tests {
+		pod := &v1.Pod{Spec: test.spec}
+		if diff := cmp.Diff(test.want, LimitsOf(pod)); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+		if got := QOSOf(pod); got != test.qos {
+			t.Errorf("%s: class %s, want %s", test.name, got, test.qos)
+		}
+	}
+}
+
+// The kernel refuses values outside of its bounds; more asked for is never less given.
+func TestConversionsStayInBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := rapid.Int64Range(-10, 1<<40).Draw(t, "a")
+		b := rapid.Int64Range(a, 1<<40).Draw(t, "b")
+		sa, sb := SharesOf(a), SharesOf(b)
+		wa, wb := WeightOf(sa), WeightOf(sb)
+		if sa < 2 || sb > 262144 || sa > sb || wa < 1 || wb > 10000 || wa > wb {
+			t.Fatalf("%d → %d → %d, %d → %d → %d", a, sa, wa, b, sb, wb)
+		}
+		if q := QuotaOf(b); b > 0 && q < 1000 || b <= 0 && q != 0 {
+			t.Fatalf("quota of %d is %d", b, q)
+		}
+	})
+}
+
+func TestParseMountinfo(t *testing.T) {
+	text := `25 30 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+26 25 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:5 - cgroup2 cgroup2 rw
+27 25 0:24 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+28 25 0:25 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+29 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+40 25 0:26 / /elsewhere/memory rw - cgroup cgroup rw,memory
+broken
+`
+	got, err := parseMountinfo(strings.NewReader(text), "/sys/fs/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"unified": "/sys/fs/cgroup/unified", "name=systemd": "/sys/fs/cgroup/systemd", "cpu": "/sys/fs/cgroup/cpu,cpuacct",
+		"cpuacct": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/sys/fs/cgroup/memory",
+	}
+	if diff := cmp.Diff(want, got.points); diff != "" || got.unified {
+		t.Error(diff)
+	}
+}
+
+func FuzzParseMountinfo(f *testing.F) {
+	f.Add("29 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parseMountinfo(strings.NewReader(text), "/sys/fs/cgroup")
+		for controller, point := range m.points {
+			if err == nil && (controller == "rw" || !strings.HasPrefix(point, "/sys/fs/cgroup/")) {
+				t.Errorf("%q at %q", controller, point)
+			}
+		}
+	})
+}
+
+func TestSliceNames(t *testing.T) {
+	c := &Cgroups{systemd: true}
+	const uid = types.UID("12ab-34")
+	for _, qos := range classes {
+		name, err := groupName(uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit := c.slice(qos, name)
+		if got, ok := c.uidOfSlice(qos, unit); !ok || got != uid {
+			t.Errorf("slice %s is of pod %q", unit, got)
+		}
+		if path := c.slicePath(qos, name); filepath.Base(path) != unit || !strings.HasPrefix(path, "coracle.slice/") {
+			t.Errorf("path of %s is %s", unit, path)
+		}
+	}
+	if got := c.slicePath("burstable", "pod12ab-34"); got != "coracle.slice/coracle-burstable.slice/coracle-burstable-pod12ab_34.slice" {
+		t.Error(got)
+	}
+	got := strings.Join(sliceProperties(Limits{Shares: 512, Quota: 50000, Period: 100000, Memory: 1 << 20}, true), " ")
+	if got != "CPUWeight=20 CPUQuota=50% MemoryMax=1048576 TasksMax=infinity CPUAccounting=yes MemoryAccounting=yes" {
+		t.Error(got)
+	}
+}
+
+func TestOddUIDs(t *testing.T) {
+	for _, uid := range []types.UID{"", "..", "a/b", "a\nb", ".x"} {
+		if _, err := groupName(uid); err == nil {
+			t.Errorf("uid %q was taken", uid)
+		}
+	}
+}
+
+// newTree is a tree of the test's own on the machine's cgroups.
+func newTree(t *testing.T) *Cgroups {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make cgroups")
+	}
+	root := fmt.Sprintf("/coraclecgtest%d", os.Getpid())
+	c, err := New(Config{Root: root, Driver: DriverCgroupfs, PodPids: 100, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		for _, mount := range c.hierarchies {
+			for _, sub := range []string{"coracle/burstable", "coracle/besteffort", "coracle", ""} {
+				_ = os.Remove(filepath.Join(mount, root, sub)) // empty by now, or the test has failed
+			}
+		}
+	})
+	return c
+}
+
+func (c *Cgroups) read(t *testing.T, controller, parent, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(c.hierarchies[controller], parent, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(data))
+}
+
+func TestPodGroups(t *testing.T) {
+	c := newTree(t)
+	if c.unified {
+		t.Skip("the machine has cgroup v2; the files checked here are v1's")
+	}
+	ctx := t.Context()
+	pod := func(uid types.UID, containers ...v1.Container) *v1.Pod {
+		p := &v1.Pod{Spec: v1.PodSpec{Containers: containers}}
+		p.UID = uid
+		return p
+	}
+	whole := list("cpu", "500m", "memory", "64Mi")
+	a := pod("a", with(whole, whole))
+	parent, err := c.EnsurePod(ctx, a)
+	if err != nil || parent != c.cfg.Root+"/coracle/poda" {
+		t.Fatalf("parent %q, %v", parent, err)
+	}
+	for _, want := range [][3]string{
+		{"cpu", "cpu.shares", "512"}, {"cpu", "cpu.cfs_quota_us", "50000"}, {"memory", "memory.limit_in_bytes", "67108864"}, {"pids", "pids.max", "100"},
+	} {
+		if got := c.read(t, want[0], parent, want[1]); got != want[2] {
+			t.Errorf("%s = %s, want %s", want[1], got, want[2])
+		}
+	}
+	if _, err := c.EnsurePod(ctx, a); err != nil {
+		t.Errorf("made again: %v", err)
+	}
+	a.Spec.Containers[0] = with(list("cpu", "1", "memory", "128Mi"), list("cpu", "1", "memory", "128Mi"))
+	if _, err := c.EnsurePod(ctx, a); err != nil || c.read(t, "memory", parent, "memory.limit_in_bytes") != "134217728" || c.read(t, "cpu", parent, "cpu.cfs_quota_us") != "100000" {
+		t.Errorf("resized: %v", err)
+	}
+	for _, uid := range []types.UID{"b", "c"} {
+		if _, err := c.EnsurePod(ctx, pod(uid, with(list("cpu", "250m"), nil))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.EnsurePod(ctx, pod("d", v1.Container{})); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.read(t, "cpu", c.cfg.Root+"/coracle/burstable", "cpu.shares"); got != "512" {
+		t.Errorf("shares of two burstable pods: %s", got)
+	}
+	if got := c.read(t, "cpu", c.cfg.Root+"/coracle/besteffort", "cpu.shares"); got != "2" {
+		t.Errorf("shares of best-effort pods: %s", got)
+	}
+	pods, err := c.Pods(ctx)
+	if diff := cmp.Diff(map[types.UID]bool{"a": true, "b": true, "c": true, "d": true}, pods); diff != "" || err != nil {
+		t.Errorf("Pods: %s %v", diff, err)
+	}
+	c.busyGroup(t)
+	for uid := range pods {
+		if err := c.RemovePod(ctx, uid); err != nil {
+			t.Error(err)
+		}
+		if err := c.RemovePod(ctx, uid); err != nil {
+			t.Errorf("removed again: %v", err)
+		}
+	}
+	if pods, err := c.Pods(ctx); len(pods) > 0 || err != nil {
+		t.Errorf("left: %v %v", pods, err)
+	}
+}
+
+// busyGroup has a process in pod a's group: removal fails naming it, and waits for one that ends.
+func (c *Cgroups) busyGroup(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(c.hierarchies["pids"], c.cfg.Root, "coracle/poda/inner")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := c.RemovePod(ctx, "a")
+	if !errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), fmt.Sprint(cmd.Process.Pid)) {
+		t.Errorf("removed a busy group: %v", err)
+	}
+	_ = cmd.Process.Kill()
+	if err := c.RemovePod(t.Context(), "a"); err != nil { // not reaped yet: it waits
+		t.Errorf("remove after the kill: %v", err)
+	}
+	_ = cmd.Wait()
+}
+
+func TestConfig(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if _, err := New(Config{}); err == nil {
+		t.Error("made without a logger")
+	}
+	if _, err := New(Config{Driver: "other", Log: log}); err == nil || !strings.Contains(err.Error(), "other") {
+		t.Errorf("unknown driver: %v", err)
+	}
+	if _, err := New(Config{MountRoot: filepath.Join(t.TempDir(), "none"), Log: log}); err == nil || !strings.Contains(err.Error(), "mount") {
+		t.Errorf("no cgroups: %v", err)
+	}
+}
