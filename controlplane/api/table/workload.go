@@ -128,7 +128,11 @@ func cronJobCells(o *batchv1.CronJob, now time.Time) []any {
 	if o.Status.LastScheduleTime != nil {
 		last = since(*o.Status.LastScheduleTime, now)
 	}
+	suspended := "False"
+	if ptr.Deref(o.Spec.Suspend, false) {
+		suspended = "True"
+	}
 	names, images := containerCells(o.Spec.JobTemplate.Spec.Template.Spec.Containers)
-	return []any{o.Name, o.Spec.Schedule, ptr.Deref(o.Spec.TimeZone, none), fmt.Sprint(ptr.Deref(o.Spec.Suspend, false)), int64(len(o.Status.Active)),
+	return []any{o.Name, o.Spec.Schedule, ptr.Deref(o.Spec.TimeZone, none), suspended, int64(len(o.Status.Active)),
 		last, age(o, now), names, images, selectorText(o.Spec.JobTemplate.Spec.Selector)}
 }
