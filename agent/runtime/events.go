@@ -21,15 +21,17 @@ const reconnectPause = 500 * time.Millisecond
 func (r *Runtime) Changes() <-chan types.UID { return r.changes }
 
 // Run follows containerd's events until ctx ends, reconnecting. After each connection every
-// known pod is named once, for what was missed.
+// known pod is named once, for what was missed. Tasks that have ended are let go of after a while.
 func (r *Runtime) Run(ctx context.Context) error {
-	pending := newPending()
+	pending, reaps := newPending(), newReaper(r.reapDelay)
 	away := false
 	for ctx.Err() == nil {
-		if !away {
-			r.nameAll(pending)
-		}
-		err := r.follow(ctx, pending)
+		err := r.follow(ctx, pending, reaps, func() {
+			if away {
+				r.log.Info("containerd's events are back")
+			}
+			away = false
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -37,46 +39,54 @@ func (r *Runtime) Run(ctx context.Context) error {
 			r.log.Warn("containerd's events are away", "err", err)
 			away = true
 		}
-		if r.wait(ctx, pending) && r.answers(ctx) {
-			r.log.Info("containerd's events are back")
-			away = false
+		if !r.wait(ctx, pending) {
+			return nil
 		}
 	}
 	return nil
 }
 
-func (r *Runtime) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(r.context(ctx), 2*time.Second)
-	defer cancel()
-	_, err := r.client.Version(ctx)
-	return err == nil
-}
-
-// follow handles events until the stream ends, and hands out names as they are taken.
-func (r *Runtime) follow(ctx context.Context, pending *pending) error {
+// follow handles events until the stream ends, and hands out names as they are taken. here is
+// called once containerd has answered.
+func (r *Runtime) follow(ctx context.Context, pending *pending, reaps *reaper, here func()) error {
 	ctx, cancel := context.WithCancel(r.context(ctx))
 	defer cancel()
 	stream, errs := r.client.Subscribe(ctx,
-		fmt.Sprintf("namespace==%s,topic==\"/tasks/exit\"", r.cfg.Namespace),
-		fmt.Sprintf("namespace==%s,topic==\"/tasks/oom\"", r.cfg.Namespace),
-		fmt.Sprintf("namespace==%s,topic==\"/tasks/start\"", r.cfg.Namespace))
+		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/exit"),
+		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/oom"),
+		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/start"))
+	// The subscription is under way before the state is read: what changes in between is an event.
+	if err := r.takeUp(ctx, pending, reaps); err != nil {
+		return err
+	}
+	here()
 	for {
 		out, next := r.offer(pending)
+		due, stop := reaps.next(time.Now())
 		select {
 		case out <- next:
 			pending.taken()
+		case <-due:
+			id := reaps.take()
+			if err := r.reap(ctx, id); err != nil && ctx.Err() == nil {
+				r.log.Debug("ended container is kept", "container", id, "err", err)
+				reaps.add(id, time.Now())
+			}
 		case envelope := <-stream:
 			if envelope != nil {
-				r.handle(ctx, envelope, pending)
+				r.handle(ctx, envelope, pending, reaps)
 			}
 		case err := <-errs:
+			stop()
 			if err == nil {
 				err = errors.New("the stream ended")
 			}
 			return err
 		case <-ctx.Done():
+			stop()
 			return ctx.Err()
 		}
+		stop()
 	}
 }
 
@@ -104,7 +114,7 @@ func (r *Runtime) offer(p *pending) (chan<- types.UID, types.UID) {
 	return r.changes, p.order[0]
 }
 
-func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending *pending) {
+func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending *pending, reaps *reaper) {
 	event, err := typeurl.UnmarshalAny(envelope.Event)
 	if err != nil {
 		return // of a newer containerd
@@ -116,6 +126,7 @@ func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending
 			return // an exec
 		}
 		id = e.ContainerID
+		reaps.add(id, time.Now())
 	case *apievents.TaskOOM:
 		id = e.ContainerID
 		if f, err := os.OpenFile(r.oomPath(id), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {

@@ -144,6 +144,7 @@ func (r *Runtime) appendObserved(ctx context.Context, list []pod.Container, reco
 		}
 		return append(list, exited(c, record, exit)), nil
 	case task.Status == tasktypes.Status_STOPPED:
+		r.drainBriefly(ctx, record.ID)
 		exit := r.exitOf(record, task, mark)
 		if err := r.recordExit(ctx, record.ID, exit); err != nil && !errors.Is(err, fault.ErrNotFound) {
 			return nil, err

@@ -111,16 +111,7 @@ func TestContainerdIsKilled(t *testing.T) {
 	c.Command = []string{"sleep", "1000"}
 	id := n.start(c)
 	before := n.observed(c.PodUID, id, pod.Running)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := n.run.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	defer running.Wait()
-	defer cancel()
+	defer n.follow()()
 	awaitChange(t, n.run, c.PodUID)
 
 	n.daemon.Kill(t)
@@ -136,6 +127,9 @@ func TestContainerdIsKilled(t *testing.T) {
 	if before.PID != after.PID || !before.StartedAt.Equal(after.StartedAt) {
 		t.Errorf("before %+v\nafter %+v", before, after)
 	}
+	for len(n.run.Changes()) > 0 {
+		<-n.run.Changes()
+	}
 	if err := unix.Kill(after.PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +137,57 @@ func TestContainerdIsKilled(t *testing.T) {
 	if end := n.observed(c.PodUID, id, pod.Exited); end.ExitCode != 137 || end.OOMKilled {
 		t.Errorf("end %+v", end)
 	}
+	n.remove(t.Context(), c.PodUID)
+	n.nothingLeft()
+}
+
+// follow has the runtime follow events until the returned function is called.
+func (n *node) follow() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	r := n.run
+	running.Go(func() {
+		if err := r.Run(ctx); err != nil {
+			n.t.Errorf("Run: %v", err)
+		}
+	})
+	return func() { cancel(); running.Wait() }
+}
+
+// Each way to end a container is an event that names its pod, and its task is let go of by and by.
+func TestEndsAreNamedAndReaped(t *testing.T) {
+	n := newNode(t, nil)
+	n.run.reapDelay = 10 * time.Millisecond
+	c := n.testPod("44444444-aaaa-4bbb-8ccc-000000000006", nil)
+	c.Command = []string{"sh", "-c", "echo words; exit 4"}
+	id := n.start(c)
+	eventually(t, func() bool { _, err := os.Stat(n.run.markPath(id)); return err == nil })
+	stop := n.follow() // begins after the end, perhaps: found by looking, not by the event
+	eventually(t, func() bool { return len(n.daemon.Shims()) == 0 })
+	end := n.observed(c.PodUID, id, pod.Exited)
+	if end.ExitCode != 4 || readLog(t, c.LogPath) != "words\n" {
+		t.Errorf("end %+v, log %q", end, readLog(t, c.LogPath))
+	}
+	c.Attempt, c.LogPath, c.Command = 1, c.LogPath+"1", []string{"sleep", "1000"}
+	second := n.start(c)
+	pid := n.observed(c.PodUID, second, pod.Running).PID
+	for len(n.run.Changes()) > 0 {
+		<-n.run.Changes()
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitChange(t, n.run, c.PodUID)
+	if end := n.observed(c.PodUID, second, pod.Exited); end.ExitCode != 137 {
+		t.Errorf("end %+v", end)
+	}
+	eventually(t, func() bool { return len(n.daemon.Shims()) == 0 })
+	eventually(t, func() bool {
+		n.run.mu.Lock()
+		defer n.run.mu.Unlock()
+		return len(n.run.fifos) == 0
+	})
+	stop()
 	n.remove(t.Context(), c.PodUID)
 	n.nothingLeft()
 }

@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
@@ -70,6 +71,8 @@ type Runtime struct {
 	client *containerd.Client
 	host   hostFacts
 	bootID string
+
+	reapDelay time.Duration
 
 	// changes has room for a burst; Run keeps what does not fit in a set, so nothing is lost.
 	changes chan types.UID
@@ -125,12 +128,13 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	return &Runtime{
 		cfg: cfg, log: cfg.Log, client: cfg.Images.Client(), host: host,
-		bootID:  strings.TrimSpace(string(boot)),
-		changes: make(chan types.UID, 64),
-		owners:  map[string]types.UID{},
-		fresh:   map[string]prepared{},
-		fifos:   map[string][]*os.File{},
-		users:   map[string]accounts{},
+		bootID:    strings.TrimSpace(string(boot)),
+		reapDelay: reapDelay,
+		changes:   make(chan types.UID, 64),
+		owners:    map[string]types.UID{},
+		fresh:     map[string]prepared{},
+		fifos:     map[string][]*os.File{},
+		users:     map[string]accounts{},
 	}, nil
 }
 
