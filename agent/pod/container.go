@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -55,8 +57,15 @@ func (p *planner) make(u *unit, attempt int) {
 	if !p.haveImage(u, attempt) {
 		return
 	}
-	p.creates = append(p.creates, CreateContainer{Name: u.spec.Name, Kind: u.kind, Attempt: attempt})
+	p.creates = append(p.creates, CreateContainer{Name: u.spec.Name, Kind: u.kind, Attempt: attempt, NeedsIP: namesIP(u.spec)})
 	p.starts = append(p.starts, StartContainer{Name: u.spec.Name, Kind: u.kind, Attempt: attempt})
+}
+
+// namesIP says whether the container's environment holds the pod's address.
+func namesIP(c *v1.Container) bool {
+	return slices.ContainsFunc(c.Env, func(e v1.EnvVar) bool {
+		return e.ValueFrom != nil && e.ValueFrom.FieldRef != nil && strings.HasPrefix(e.ValueFrom.FieldRef.FieldPath, "status.podIP")
+	})
 }
 
 // haveImage says whether creation may be planned: the image is present, or this plan pulls it.

@@ -38,11 +38,12 @@ type (
 	MountVolumes struct{}
 	// MakeCgroup makes the pod's cgroup with its limits.
 	MakeCgroup struct{}
-	// CreateContainer makes one attempt, not running.
+	// CreateContainer makes one attempt, not running. NeedsIP says that its definition names the pod's address.
 	CreateContainer struct {
 		Name    string
 		Kind    Kind
 		Attempt int
+		NeedsIP bool
 	}
 	// StartContainer starts one attempt. ID is empty where the same plan creates it.
 	StartContainer struct {
@@ -63,7 +64,7 @@ type (
 		Name   string
 		Signal string
 	}
-	// RemoveContainer removes one attempt that does not run. Logs says that its log goes too.
+	// RemoveContainer removes one attempt that does not run, with its log.
 	RemoveContainer struct {
 		ID      string
 		Name    string
@@ -161,8 +162,12 @@ func After(later, earlier Step) Wait {
 		}
 	case CreateContainer:
 		switch e := earlier.(type) {
-		case PinNamespaces, AttachNetwork, MountVolumes, MakeCgroup:
+		case PinNamespaces, MountVolumes, MakeCgroup:
 			return Succeeded
+		case AttachNetwork: // plugins take their time; most containers can be made meanwhile
+			if l.NeedsIP {
+				return Succeeded
+			}
 		case PullImage:
 			if e.Container == l.Name {
 				return Succeeded

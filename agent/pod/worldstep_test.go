@@ -107,7 +107,7 @@ func (w *world) applyCreate(s CreateContainer) bool {
 			w.fail("%s although attempt %d exists", s, c.Attempt)
 		}
 	}
-	if w.o.Sandbox == nil || !w.o.Sandbox.Attached || !w.o.VolumesReady || !w.o.CgroupReady {
+	if w.o.Sandbox == nil || s.NeedsIP && !w.o.Sandbox.Attached || !w.o.VolumesReady || !w.o.CgroupReady {
 		w.fail("%s before the pod was prepared", s)
 	}
 	im := w.o.Images[s.Name]
@@ -162,6 +162,9 @@ func (w *world) applyStart(s StartContainer) bool {
 	if c.State != Created {
 		w.fail("%s which is no longer Created", s)
 		return false
+	}
+	if w.o.Sandbox == nil || !w.o.Sandbox.Attached {
+		w.fail("%s before the pod has its network", s)
 	}
 	w.started[c.ID]++
 	b := w.behaviour(c.Name, c.Attempt)

@@ -76,11 +76,9 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 		return pod.ContainerSpec{}, err
 	}
 	podIPs := r.podIPs()
-	files, err := cfg.Volumes.EnsureFiles(ctx, volume.FilesRequest{
-		Pod: w.pod, PodIPs: podIPs, NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain(), ClusterDNS: cfg.ClusterDNS(), ResolvConf: cfg.ResolvConf,
-	})
+	files, err := r.files(ctx)
 	if err != nil {
-		return pod.ContainerSpec{}, fmt.Errorf("write the pod's own files: %w", err)
+		return pod.ContainerSpec{}, err
 	}
 	for _, warning := range files.Warnings {
 		w.event(v1.EventTypeWarning, "DNSConfigForming", warning.Error())
@@ -101,6 +99,18 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 		return spec, err
 	}
 	return spec, w.resolveSubPaths(&spec)
+}
+
+// files writes the pod's own files as far as its addresses are known.
+func (r *round) files(ctx context.Context) (volume.Files, error) {
+	cfg := r.w.r.cfg
+	files, err := cfg.Volumes.EnsureFiles(ctx, volume.FilesRequest{
+		Pod: r.w.pod, PodIPs: r.podIPs(), NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain(), ClusterDNS: cfg.ClusterDNS(), ResolvConf: cfg.ResolvConf,
+	})
+	if err != nil {
+		return files, fmt.Errorf("write the pod's own files: %w", err)
+	}
+	return files, nil
 }
 
 // resolveSubPaths turns each subPath into a path that the container cannot turn elsewhere.
@@ -140,6 +150,10 @@ func (r *round) startContainer(ctx context.Context, s pod.StartContainer) error 
 		return err
 	}
 	defer release()
+	// The container may have been made before the pod had its addresses, which /etc/hosts holds.
+	if _, err := r.files(ctx); err != nil {
+		return r.trouble(ctx, s.Name, s.Kind, s.Attempt, reasonStart, err)
+	}
 	r.mu.Lock()
 	id := cmp.Or(s.ID, r.ids[s.Name])
 	r.mu.Unlock()

@@ -79,6 +79,12 @@ func TestPreparationRunsAtOnce(t *testing.T) {
 		if !n.ready("u1") {
 			t.Errorf("not ready after 121 ms: %+v", n.outbox.last["u1"])
 		}
+		n.images.takes, n.volumes.takes = nil, 0
+		n.store.assign(newPod("u2", "web"))
+		n.pass(111 * time.Millisecond) // 100 for the network while the container is made, 10 for its start
+		if !n.ready("u2") {
+			t.Errorf("not ready after 111 ms: %+v", n.outbox.last["u2"])
+		}
 	})
 }
 
