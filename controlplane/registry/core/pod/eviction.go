@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
@@ -29,7 +28,7 @@ type Budgets interface {
 
 // Eviction serves pods/NAME/eviction: a deletion that budgets may refuse.
 type Eviction struct {
-	store   *genericregistry.Store
+	store   *REST
 	budgets Budgets
 }
 

@@ -8,7 +8,7 @@ import (
 
 // Storage is everything the package serves.
 type Storage struct {
-	Pods                      *kind.REST
+	Pods                      *REST
 	Status, Ephemeral, Resize *kind.Sub
 	Binding                   *Binding
 	LegacyBinding             *LegacyBinding
@@ -25,13 +25,14 @@ func Build(env kind.Env, budgets Budgets) (*Storage, error) {
 	main.ReturnDeletedObject = true
 	status = k.Sub(env, main.Store, *k.Status)
 	binding := &Binding{store: main.Store}
+	pods := &REST{main}
 	return &Storage{
-		Pods: main, Status: status,
+		Pods: pods, Status: status,
 		Ephemeral:     k.Sub(env, main.Store, ephemeral()),
 		Resize:        k.Sub(env, main.Store, resize()),
 		Binding:       binding,
 		LegacyBinding: &LegacyBinding{binding},
-		Eviction:      &Eviction{store: main.Store, budgets: budgets},
+		Eviction:      &Eviction{store: pods, budgets: budgets},
 	}, nil
 }
 

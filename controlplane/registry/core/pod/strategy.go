@@ -169,26 +169,3 @@ func bump(obj, old *corev1.Pod) {
 		obj.Generation++
 	}
 }
-
-// Graceful sets the grace period of a deletion: the client's, else the pod's own; none for a pod that no node runs.
-func Graceful(_ context.Context, p *corev1.Pod, options *metav1.DeleteOptions) bool {
-	if options == nil {
-		return false
-	}
-	var period int64
-	switch {
-	case options.GracePeriodSeconds != nil:
-		period = *options.GracePeriodSeconds
-	case p.Spec.TerminationGracePeriodSeconds != nil:
-		period = *p.Spec.TerminationGracePeriodSeconds
-	}
-	finished := p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
-	if p.Spec.NodeName == "" || finished {
-		period = 0
-	}
-	if period < 0 {
-		period = 1
-	}
-	options.GracePeriodSeconds = &period
-	return true
-}

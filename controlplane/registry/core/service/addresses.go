@@ -13,6 +13,7 @@ import (
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
 
 	"coracle/controlplane/registry/kind"
 )
@@ -135,7 +136,7 @@ func (a *addresses) release(ctx context.Context, ip netip.Addr, s *corev1.Servic
 
 func (a *addresses) delete(ctx context.Context, found *networkingv1.IPAddress) error {
 	options := &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &found.UID}}
-	_, _, err := a.store.Delete(clusterContext(ctx), found.Name, nil, options)
+	_, _, err := a.store.Delete(clusterContext(ctx), found.Name, rest.ValidateAllObjectFunc, options)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

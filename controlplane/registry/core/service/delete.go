@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
 
 	"coracle/controlplane/registry/kind"
 )
@@ -21,7 +22,7 @@ func (c *claims) deleted(s *corev1.Service, endpoints *kind.REST) {
 	ctx = request.WithRequestInfo(request.WithNamespace(ctx, s.Namespace), &request.RequestInfo{
 		APIVersion: "v1", Resource: "endpoints", Namespace: s.Namespace, IsResourceRequest: true,
 	})
-	if _, _, e := endpoints.Delete(ctx, s.Name, nil, &metav1.DeleteOptions{}); e != nil && !apierrors.IsNotFound(e) {
+	if _, _, e := endpoints.Delete(ctx, s.Name, rest.ValidateAllObjectFunc, &metav1.DeleteOptions{}); e != nil && !apierrors.IsNotFound(e) {
 		err = errors.Join(err, e)
 	}
 	if err != nil {

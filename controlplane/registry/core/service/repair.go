@@ -11,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
@@ -142,7 +143,7 @@ func (s *Storage) repairOnce(ctx context.Context, now time.Time) error {
 func (s *Storage) execute(ctx context.Context, plan repairs) error {
 	var errs []error
 	for ip, owner := range plan.missing {
-		if _, err := s.claims.addresses.store.Create(clusterContext(ctx), addressObject(ip, owner), nil, nil); err != nil && !apierrors.IsAlreadyExists(err) {
+		if _, err := s.claims.addresses.store.Create(clusterContext(ctx), addressObject(ip, owner), nil, &metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			errs = append(errs, fmt.Errorf("claim %s: %w", ip, err))
 		}
 	}
