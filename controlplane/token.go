@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -222,13 +223,14 @@ func withStore(ctx context.Context, rc *rest.Config, f func(context.Context, boo
 	defer cancel()
 	err = f(ctx, bootstrap.Store{Client: client})
 	var dial *net.OpError
+	var foreign *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &foreign), apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+		return fmt.Errorf("%w\nthe kubeconfig does not belong to this cluster, or the cluster was set up anew since", err)
 	case errors.As(err, &dial):
 		return fmt.Errorf("%w\nnothing answers at %s: is the control plane running? start it with: coracle-controlplane serve", err, rc.Host)
-	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return fmt.Errorf("%w\nthe kubeconfig does not belong to this cluster, or the cluster was set up anew since", err)
 	}
 	return err
 }
