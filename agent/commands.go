@@ -90,7 +90,7 @@ func join(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := node.WriteServer(cfg, cfg.Server); err != nil {
+	if err := cfg.WriteServer(cfg.Server); err != nil {
 		return err
 	}
 	fmt.Printf("joined as node %s; the certificate is good until %s and renews itself\n", id.NodeName(), id.NotAfter().Format(time.RFC3339))

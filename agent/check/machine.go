@@ -16,7 +16,6 @@ import (
 	"coracle/agent/config"
 	"coracle/agent/fact"
 	"coracle/agent/identity"
-	"coracle/agent/node"
 )
 
 // folders tries to write where the agent will.
@@ -94,12 +93,9 @@ func identityKnown(_ context.Context, cfg config.Config) Finding {
 }
 
 func server(ctx context.Context, cfg config.Config) Finding {
-	address := cfg.Server
-	if address == "" {
-		var err error
-		if address, err = node.ReadServer(cfg); err != nil {
-			return warn("server", "none is known yet", "it is remembered by coracle-agent join")
-		}
+	address, err := cfg.ServerAddress()
+	if err != nil {
+		return warn("server", "none is known yet", "it is remembered by coracle-agent join")
 	}
 	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {

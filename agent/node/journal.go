@@ -33,6 +33,11 @@ type Trouble struct {
 // NewJournal wraps a handler.
 func NewJournal(h slog.Handler) *Journal { return &Journal{Handler: h, kept: &journalRing{}} }
 
+// Enabled implements slog.Handler: warnings are kept also where the log leaves them out.
+func (j *Journal) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn || j.Handler.Enabled(ctx, l)
+}
+
 // Handle implements slog.Handler.
 func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelWarn {
@@ -44,6 +49,9 @@ func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 			return true
 		})
 		j.kept.add(Trouble{Time: r.Time, Level: r.Level.String(), Message: b.String()})
+	}
+	if !j.Handler.Enabled(ctx, r.Level) {
+		return nil
 	}
 	return j.Handler.Handle(ctx, r)
 }

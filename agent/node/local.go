@@ -9,14 +9,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sort"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 
-	"coracle/agent/config"
 	"coracle/agent/session"
 	"coracle/internal/version"
 )
@@ -56,29 +53,6 @@ type PodStatus struct {
 type ImageStatus struct {
 	Names []string `json:"names"`
 	Size  int64    `json:"size"`
-}
-
-// serverFile keeps what `join` was given, beside the identity that came of it.
-func serverFile(cfg config.Config) string { return filepath.Join(cfg.IdentityDir(), "server") }
-
-// WriteServer remembers the gateway for run.
-func WriteServer(cfg config.Config, server string) error {
-	if err := os.WriteFile(serverFile(cfg), []byte(server+"\n"), 0o600); err != nil {
-		return fmt.Errorf("remember the server: %w", err)
-	}
-	return nil
-}
-
-// ReadServer gives what WriteServer remembered.
-func ReadServer(cfg config.Config) (string, error) {
-	data, err := os.ReadFile(serverFile(cfg))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no server is known: set server in the configuration, or run coracle-agent join again")
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the server: %w", err)
-	}
-	return strings.TrimSpace(string(data)), nil
 }
 
 // serveStatus answers on the local socket until ctx ends. Only root may ask.

@@ -80,10 +80,8 @@ func New(cfg config.Config, log *slog.Logger, journal *Journal) (_ *Node, err er
 	if cfg.NodeName != "" && cfg.NodeName != n.name {
 		return nil, fmt.Errorf("nodeName is %q, but this machine joined as %q: remove nodeName, or run coracle-agent join again", cfg.NodeName, n.name)
 	}
-	if n.cfg.Server == "" {
-		if n.cfg.Server, err = ReadServer(cfg); err != nil {
-			return nil, err
-		}
+	if n.cfg.Server, err = cfg.ServerAddress(); err != nil {
+		return nil, err
 	}
 	if n.store, err = store.Open(cfg.StorePath(), log); err != nil {
 		return nil, err
