@@ -57,7 +57,7 @@ func (p *planner) addresses(s *v1.PodStatus) {
 		for _, ip := range p.o.Sandbox.IPs {
 			s.PodIPs = append(s.PodIPs, v1.PodIP{IP: ip})
 		}
-	case p.over():
+	case p.over(), p.anyRunning(): // running: what CNI remembers was lost, the address was not
 		s.PodIPs = slices.Clone(p.d.Previous.PodIPs)
 	}
 	if len(s.PodIPs) > 0 {

@@ -101,6 +101,9 @@ func (r *round) pin(ctx context.Context) error {
 			spec.Sysctls[s.Name] = s.Value
 		}
 	}
+	if r.netns() == "" && len(r.observed.Containers) > 0 && !p.Spec.HostNetwork {
+		r.w.event(v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
 	sandbox, err := r.w.r.cfg.Runtime.EnsureSandbox(ctx, spec)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"coracle/agent/image"
 	"coracle/agent/pod"
+	"coracle/internal/fault"
 )
 
 // job starts f beside the worker, unless one of that name is under way. The worker is woken when it ends.
@@ -99,6 +100,9 @@ func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 		w.setImage(s.Container, func(im *pod.Image) { im.State = pod.ImageUnknown })
 		return errLater
 	}
+	if err != nil && w.useCopy(ctx, s, kind, err) {
+		return nil
+	}
 	if err != nil {
 		w.pullFailed(s, kind, err)
 		return errLater
@@ -112,6 +116,26 @@ func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 	}
 	w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulled", message)
 	return nil
+}
+
+// useCopy takes the copy on this machine for a restart whose registry cannot be reached.
+//
+// Differs: Kubernetes leaves a container with imagePullPolicy Always down until its registry
+// answers. Here a node that boots without a network must start its pods again, and this pod has
+// run this very image on this node before, so nothing is shown to it that it had not.
+func (w *worker) useCopy(ctx context.Context, s pod.PullImage, kind pod.Kind, cause error) bool {
+	if s.Attempt == 0 || s.Policy != v1.PullAlways || !errors.Is(cause, fault.ErrUnavailable) {
+		return false
+	}
+	if _, err := w.r.cfg.Images.Ensure(ctx, image.Request{Ref: s.Image, Policy: v1.PullNever}); err != nil {
+		return false
+	}
+	w.setImage(s.Container, func(im *pod.Image) {
+		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
+	})
+	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Pulled",
+		fmt.Sprintf("Registry of image %q is not reachable, using the copy on this machine: %s", s.Image, cause))
+	return true
 }
 
 func (w *worker) pullFailed(s pod.PullImage, kind pod.Kind, err error) {

@@ -77,6 +77,9 @@ func (w *worker) report(d pod.Desired, o pod.Observed, r pod.Result) {
 		w.cancelJobs(pullJob)
 	}
 	w.waitingEvents(d.Previous, r.Status)
+	if f := r.Facts.Failed; f != nil && d.Previous.Reason != f.Reason {
+		w.event(v1.EventTypeNormal, f.Reason, f.Message)
+	}
 	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
 	w.probe(o, r.Probes)
 }

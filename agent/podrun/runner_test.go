@@ -18,6 +18,7 @@ import (
 
 	"coracle/agent/pod"
 	"coracle/agent/store"
+	"coracle/internal/fault"
 )
 
 func TestPodLife(t *testing.T) {
@@ -470,6 +471,31 @@ func TestImagePullBackOff(t *testing.T) {
 		n.pass(time.Second)
 		if !n.ready("u1") {
 			t.Error("a corrected image is not pulled at once")
+		}
+	})
+}
+
+// TestRestartWithoutRegistry: a node without a network restarts what it ran, whatever the pull policy.
+func TestRestartWithoutRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		_, stop := n.run(t)
+		defer stop()
+		p, fresh := newPod("u1", "web"), newPod("u2", "web")
+		for _, p := range []*v1.Pod{p, fresh} {
+			p.Spec.Containers[0].ImagePullPolicy = v1.PullAlways
+		}
+		n.store.assign(p)
+		n.pass(time.Second)
+		n.images.fails = map[string]error{"web:1": fault.As(fault.ErrUnavailable, errors.New("no route to host"))}
+		n.runtime.exit("u1-web-0", 1)
+		n.store.assign(fresh)
+		n.pass(time.Second)
+		if n.runtime.starts["u1-web-1"] != 1 {
+			t.Errorf("not restarted: %v\n%s", n.runtime.starts, n.events.all())
+		}
+		if reason, _ := n.waiting("u2"); reason != "ErrImagePull" {
+			t.Errorf("a new pod waits for %q, want ErrImagePull", reason)
 		}
 	})
 }

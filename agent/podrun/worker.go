@@ -216,8 +216,10 @@ func (w *worker) held() bool {
 }
 
 func (w *worker) setPod(p *v1.Pod) {
+	if w.pod == nil { // before the first job: jobs read it too
+		w.log = w.r.cfg.Log.With("pod", p.Namespace+"/"+p.Name, "uid", w.uid)
+	}
 	w.pod = p
-	w.log = w.r.cfg.Log.With("pod", p.Namespace+"/"+p.Name, "uid", w.uid)
 	named := sourcesOf(p)
 	w.mu.Lock()
 	w.sources, w.shared = named, p

@@ -24,6 +24,7 @@ import (
 	"coracle/agent/runtime"
 	"coracle/agent/store"
 	"coracle/agent/volume"
+	"coracle/internal/fault"
 )
 
 // node is a node in memory: every door with real behaviour, and what it did in told.
@@ -489,6 +490,9 @@ func (m *memImages) Ensure(ctx context.Context, req image.Request) (image.Image,
 	m.pulls = append(m.pulls, req.Ref)
 	d, err := m.takes[req.Ref], m.fails[req.Ref]
 	m.mu.Unlock()
+	if req.Policy == v1.PullNever && errors.Is(err, fault.ErrUnavailable) {
+		return image.Image{Ref: req.Ref}, nil // the registry is away, and is not asked
+	}
 	if d > 0 {
 		req.OnPull()
 		select {
