@@ -120,7 +120,8 @@ func New(config Config) (*Controllers, error) {
 
 // Run runs every controller until ctx ends and returns nil then.
 func (c *Controllers) Run(ctx context.Context) error {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	// It outlives ctx, so that what was done last is told too.
+	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.config.Client.CoreV1().Events("")})
 	c.events.use(broadcaster)

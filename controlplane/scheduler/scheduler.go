@@ -74,7 +74,8 @@ func New(config Config) (*Scheduler, error) {
 
 // Run schedules until ctx ends and returns nil then.
 func (s *Scheduler) Run(ctx context.Context) error {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	// It outlives ctx, so that what was done last is told too.
+	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: s.config.Client.CoreV1().Events("")})
 	s.recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: Name})
