@@ -59,8 +59,8 @@ type Config struct {
 	CAPEM []byte
 	// GetCertificate returns the serving certificate, which may change while in use.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// GetPeerCertificate returns the client certificate shown to other gateways, of user
-	// PeerUser. Nil: this gateway does not forward.
+	// GetPeerCertificate returns the certificate shown to other gateways, which may be the
+	// serving one; its common name is PeerUser. Nil: this gateway does not forward.
 	GetPeerCertificate func() (*tls.Certificate, error)
 	// Listen is the address to serve on, default ":6444". Listener, where set, is used instead.
 	Listen   string

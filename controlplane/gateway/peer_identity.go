@@ -61,7 +61,7 @@ func (g *Gateway) authenticate(ctx context.Context, method string) (context.Cont
 
 // node returns the node whose certificate the caller has shown, if it ended at most grace ago.
 func (g *Gateway) node(ctx context.Context, grace time.Duration) (caller, error) {
-	cert, err := g.verify(ctx, grace)
+	cert, err := g.verify(ctx, grace, x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		return caller{}, err
 	}
@@ -73,7 +73,8 @@ func (g *Gateway) node(ctx context.Context, grace time.Duration) (caller, error)
 }
 
 func (g *Gateway) peer(ctx context.Context) error {
-	cert, err := g.verify(ctx, 0)
+	// Gateways show one another what they serve with.
+	cert, err := g.verify(ctx, 0, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func (g *Gateway) peer(ctx context.Context) error {
 	return nil
 }
 
-func (g *Gateway) verify(ctx context.Context, grace time.Duration) (*x509.Certificate, error) {
+func (g *Gateway) verify(ctx context.Context, grace time.Duration, usage x509.ExtKeyUsage) (*x509.Certificate, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return nil, status.Error(codes.Unauthenticated, "no connection")
@@ -101,7 +102,7 @@ func (g *Gateway) verify(ctx context.Context, grace time.Duration) (*x509.Certif
 	for _, c := range info.State.PeerCertificates[1:] {
 		between.AddCert(c)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: g.roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: g.roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage}})
 	if err == nil {
 		return leaf, nil
 	}
