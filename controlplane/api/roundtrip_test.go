@@ -51,7 +51,7 @@ func filler(seed int64) *randfill.Filler {
 // in the bytes what it is, and has no kind in memory. Every kind of every group is
 // tried with many random contents.
 func TestRoundTrip(t *testing.T) {
-	rounds := 20
+	rounds := 10
 	if testing.Short() {
 		rounds = 5
 	}

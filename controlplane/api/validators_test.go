@@ -101,7 +101,7 @@ var validators = []validator{
 // TestValidatorsAreTotal: whatever an object holds, judging it ends with a list of
 // errors, the same list each time, and leaves the object as it was.
 func TestValidatorsAreTotal(t *testing.T) {
-	rounds := 150
+	rounds := 60
 	if testing.Short() {
 		rounds = 20
 	}
