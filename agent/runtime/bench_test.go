@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -79,6 +80,8 @@ func BenchmarkHundred(b *testing.B) {
 		}
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "ms/observeAll")
 		b.ReportMetric(float64(len(n.daemon.Shims())), "shims")
+		b.ReportMetric(cpuSeconds(append(n.daemon.Shims(), n.daemon.PID()))/100, "cpu-s/pod")
+		b.ReportMetric(proportional(n.daemon.Shims()), "MB-shims")
 		b.StopTimer()
 		begin = time.Now()
 		for i := range 100 {
@@ -93,6 +96,34 @@ func BenchmarkHundred(b *testing.B) {
 		b.StartTimer()
 		round++
 	}
+}
+
+// proportional is the processes' memory in MB, shared pages by their share.
+func proportional(pids []int) float64 {
+	var kb int
+	for _, pid := range pids {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		for _, line := range strings.Split(string(data), "\n") {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kb += atoi(strings.TrimSuffix(strings.TrimSpace(rest), "kB"))
+			}
+		}
+	}
+	return float64(kb) / 1024
+}
+
+// cpuSeconds is what processes and their children that have ended have used.
+func cpuSeconds(pids []int) float64 {
+	ticks := 0
+	for _, pid := range pids {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(data), ") ")
+		fields := strings.Fields(rest)
+		for i := 11; i < 15 && i < len(fields); i++ { // utime, stime, cutime, cstime
+			ticks += atoi(fields[i])
+		}
+	}
+	return float64(ticks) / 100
 }
 
 // ociFromEnv lets one benchmark run with either OCI runtime: CORACLE_OCI=crun.

@@ -282,3 +282,41 @@ func TestShimsAreShared(t *testing.T) {
 		})
 	}
 }
+
+// Many pods at once share shims as configured, and leave nothing.
+func TestManyPodsAtOnce(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.PodsPerShim = 5 })
+	const pods = 30
+	uid := func(i int) types.UID { return types.UID(fmt.Sprintf("%08x-aaaa-4bbb-8ccc-0000000000cc", i)) }
+	each := func(do func(uid types.UID)) {
+		var group sync.WaitGroup
+		slots := make(chan struct{}, 8)
+		for i := range pods {
+			group.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				do(uid(i))
+			})
+		}
+		group.Wait()
+	}
+	each(func(uid types.UID) {
+		c := n.testPod(uid, nil)
+		c.Command = []string{"sleep", "1000"}
+		n.start(c)
+	})
+	if got := len(n.daemon.Shims()); got != pods/5 {
+		t.Errorf("%d shims, want %d", got, pods/5)
+	}
+	all, err := n.run.ObserveAll(t.Context())
+	if err != nil || len(all) != pods {
+		t.Errorf("%d pods are observed, %v", len(all), err)
+	}
+	for uid, o := range all {
+		if o.Sandbox == nil || len(o.Containers) != 1 || o.Containers[0].State != pod.Running {
+			t.Errorf("pod %s: %+v", uid, o)
+		}
+	}
+	each(func(uid types.UID) { n.remove(t.Context(), uid) })
+	n.nothingLeft()
+}

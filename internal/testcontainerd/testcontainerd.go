@@ -89,6 +89,9 @@ func (d *Daemon) Kill(t testing.TB) {
 	d.cmd = nil
 }
 
+// PID is the daemon's process id.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
 // Shims lists the process ids of this daemon's shims.
 func (d *Daemon) Shims() []int {
 	var out []int
