@@ -33,6 +33,7 @@ type network struct {
 	store   *store.Store
 	log     *slog.Logger
 	changed chan struct{} // one slot: "report the node anew"
+	moved   func()        // called when the node's addresses have changed; nil: nobody cares
 
 	mu        sync.Mutex
 	primary   link.Primary
@@ -119,6 +120,9 @@ func (n *network) look() {
 	if !slices.Equal(before, addresses) {
 		n.log.Info("the node's addresses", "addresses", addresses, "link", primary.Link.Name)
 		signal(n.changed)
+		if n.moved != nil {
+			n.moved()
+		}
 	}
 	wasReady := n.cni.Ready() == nil
 	if err := n.ensure(primary); err != nil {

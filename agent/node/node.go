@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/cgroup"
 	"coracle/agent/cni"
@@ -190,7 +191,15 @@ func (n *Node) buildPods() (err error) {
 		MemoryBytes:   n.host.Memory().Total,
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
 	})
+	n.network.moved = n.wakeAll
 	return err
+}
+
+// wakeAll has every pod looked at again: their statuses name the node's addresses.
+func (n *Node) wakeAll() {
+	for _, o := range n.store.Objects(store.KindPod) {
+		n.runner.Wake(types.UID(o.UID))
+	}
 }
 
 // Run works until ctx ends, and then returns nil; or until a part fails for good. ready is called once
