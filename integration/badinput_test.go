@@ -48,7 +48,7 @@ func TestBadPods(t *testing.T) {
 	s.apply(fmt.Sprintf(manifest, "no-registry", "Always", "127.0.0.1:1/x:1", "[a]", ""))
 	s.apply(fmt.Sprintf(manifest, "no-command", "Never", s.image, "[/no/such/program]", ""))
 	s.apply(fmt.Sprintf(manifest, "never-pull", "Always", s.registry+"/busybox:other", "[a]", ", imagePullPolicy: Never"))
-	s.apply(fmt.Sprintf(manifest, "bad-ref", "Always", "UPPER/case:1", "[a]", ""))
+	s.apply(fmt.Sprintf(manifest, "bad-ref", "Always", s.registry+"/UPPER:1", "[a]", ""))
 	s.apply(fmt.Sprintf(manifest, "no-config", "Always", s.image, "[sleep, '60']", ", envFrom: [{configMapRef: {name: missing}}]"))
 	s.apply(fmt.Sprintf(manifest, "too-big", "Always", s.image, "[sleep, '60']", ", resources: {requests: {cpu: 4000}}"))
 
@@ -119,17 +119,22 @@ func TestBadStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fails(1, []string{"token"}, agent, "join", "--config", own, "--token", "abcdef.0123456789abcdef", "--ca-hash", hash)
+	fails(2, []string{"token", "no such token"}, agent, "join", "--config", own, "--token", "abcdef.0123456789abcdef", "--ca-hash", hash)
 	token, err := s.token("token")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fails(1, []string{"sha256:"}, agent, "join", "--config", own, "--token", token, "--ca-hash", "sha256:"+strings.Repeat("0", 64))
-	fails(1, []string{"join"}, agent, "run", "--config", own)
+	fails(2, []string{"sha256:", "not of the cluster that was meant"}, agent, "join", "--config", own, "--token", token, "--ca-hash", "sha256:"+strings.Repeat("0", 64))
+	fails(2, []string{"has not joined", "coracle-agent join"}, agent, "run", "--config", own)
 
 	// A port in use; etcd away.
+	ports, err := freePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, other := fmt.Sprint(ports[0]), fmt.Sprint(ports[1])
 	fails(1, []string{fmt.Sprint(s.apiPort), "in use"}, control, "serve", "--data-dir", filepath.Join(dir, "cp"), "--bind-address", "127.0.0.1",
-		"--advertise-address", "127.0.0.1", "--secure-port", fmt.Sprint(s.apiPort), "--gateway-port", "0")
+		"--advertise-address", "127.0.0.1", "--secure-port", fmt.Sprint(s.apiPort), "--gateway-port", free)
 	fails(1, []string{"etcd", "127.0.0.1:1"}, control, "serve", "--data-dir", filepath.Join(dir, "cp2"), "--bind-address", "127.0.0.1",
-		"--advertise-address", "127.0.0.1", "--secure-port", "0", "--gateway-port", "0", "--etcd-endpoints", "http://127.0.0.1:1")
+		"--advertise-address", "127.0.0.1", "--secure-port", free, "--gateway-port", other, "--etcd-endpoints", "http://127.0.0.1:1")
 }

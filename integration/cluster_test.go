@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"coracle/internal/failpoint"
 	"coracle/internal/testimage"
 )
 
@@ -120,6 +121,7 @@ func (c *cluster) layOut() error {
 		"--secure-port", fmt.Sprint(c.apiPort), "--gateway-port", fmt.Sprint(c.gwPort), "--pod-cidr", "10.211.0.0/16")
 	c.logs = newProcess(dir, "log-writer", binary("coracle-agent"), "log-writer", "--config", filepath.Join(dir, "agent.yaml"))
 	c.agent = newProcess(dir, "agent", binary("coracle-agent"), "run", "--config", filepath.Join(dir, "agent.yaml"))
+	c.agent.env = []string{failpoint.Env + "=" + c.failpointFile()}
 	return nil
 }
 
@@ -199,7 +201,7 @@ func (c *cluster) down() (left []string, err error) {
 		c.agent.stop()
 	}
 	if c.agent != nil {
-		if _, e := output(nil, "", binary("coracle-agent"), "reset", "--config", filepath.Join(c.dir, "agent.yaml")); e != nil {
+		if _, e := output(nil, "", binary("coracle-agent"), "reset", "--yes", "--config", filepath.Join(c.dir, "agent.yaml")); e != nil {
 			err = e
 		}
 	}

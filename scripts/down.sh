@@ -14,7 +14,7 @@ say "stopping the agent"
 stop coracle-agent
 if [ -f "$run/agent.yaml" ] && [ -x "$bin/coracle-agent" ]; then
   say "removing this node's containers, namespaces, mounts and links"
-  "$bin/coracle-agent" reset --config "$run/agent.yaml" ||
+  "$bin/coracle-agent" reset --yes --config "$run/agent.yaml" ||
     fail "the node could not be cleaned; run/ is kept so that 'make down' can be run again" "the lines above say what is left"
 fi
 for s in coracle-log-writer coracle-controlplane coracle-registry containerd; do
