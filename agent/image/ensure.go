@@ -28,6 +28,7 @@ type Request struct {
 // flight is one pull in progress, shared by all that ask for the same with the same credentials.
 type flight struct {
 	name    string
+	creds   []Credential // all of the asker's, for mirrors
 	started time.Time
 	bytes   atomic.Int64
 	done    chan struct{} // closed when img and err are set
@@ -83,7 +84,7 @@ func (m *Images) Ensure(ctx context.Context, req Request) (Image, error) {
 	if req.OnPull != nil {
 		req.OnPull()
 	}
-	img, err := m.share(ctx, name, matching(req.Credentials, name))
+	img, err := m.share(ctx, name, req.Credentials)
 	if err != nil {
 		return Image{}, err
 	}
@@ -111,13 +112,14 @@ func (m *Images) present(ctx context.Context, name string) (Image, error) {
 
 // share joins a pull that is under way, or makes one. One that ended because its own asker
 // gave up is made again for those still waiting.
-func (m *Images) share(ctx context.Context, name string, creds []Credential) (Image, error) {
+func (m *Images) share(ctx context.Context, name string, all []Credential) (Image, error) {
+	creds := matching(all, name)
 	key := name + " " + credentialsKey(creds)
 	for {
 		m.mu.Lock()
 		f, running := m.flights[key]
 		if !running {
-			f = &flight{name: name, started: time.Now(), done: make(chan struct{})}
+			f = &flight{name: name, creds: all, started: time.Now(), done: make(chan struct{})}
 			m.flights[key] = f
 		}
 		m.mu.Unlock()

@@ -111,12 +111,15 @@ func (m *Images) resolver(ctx context.Context, f *flight, cred Credential) remot
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts: dockerconfig.ConfigureHosts(ctx, dockerconfig.HostOptions{
 			HostDir: dockerconfig.HostDirFromRoot(m.cfg.HostsDir),
-			// Credentials go to the registry they are for, never to a mirror of it.
+			// Credentials go to the registry they are for; a mirror of it gets those that name the mirror.
 			Credentials: func(host string) (string, string, error) {
-				if host != registry && (registry != "docker.io" || host != "registry-1.docker.io") {
-					return "", "", nil
+				if host == registry || registry == "docker.io" && host == "registry-1.docker.io" {
+					return cred.login()
 				}
-				return cred.login()
+				if own := matching(f.creds, host+strings.TrimPrefix(f.name, registry)); len(own) > 0 {
+					return own[0].login()
+				}
+				return "", "", nil
 			},
 			UpdateClient: func(client *http.Client) error {
 				client.Transport = &stallTransport{base: client.Transport, timeout: m.cfg.StallTimeout, bytes: &f.bytes}

@@ -336,6 +336,45 @@ func (r *registry) passOn(w http.ResponseWriter, req *http.Request) {
 	r.proxy.ServeHTTP(w, req)
 }
 
+// A registry's host directory sends pulls to a mirror; the registry's credentials stay at home.
+func TestMirror(t *testing.T) {
+	d, r := testcontainerd.Start(t), startRegistry(t)
+	m := newImages(t, d, nil)
+	r.push(t, "team/app:1")
+	dir := filepath.Join(d.Dir, "certs.d", "registry.example")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hosts := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", r.host())
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(hosts), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan string, 100)
+	r.on(func(w http.ResponseWriter, req *http.Request) bool {
+		user, _, ok := req.BasicAuth()
+		seen <- user
+		if ok && user == "mirror" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	home := Credential{Registry: "registry.example", Username: "home", Password: "p"}
+	mirror := Credential{Registry: r.host(), Username: "mirror", Password: "p"}
+	if _, err := m.Ensure(t.Context(), Request{Ref: "registry.example/team/app:1", Credentials: []Credential{home}}); err == nil {
+		t.Error("pulled from a mirror that wants other credentials")
+	}
+	if _, err := m.Ensure(t.Context(), Request{Ref: "registry.example/team/app:1", Credentials: []Credential{home, mirror}}); err != nil {
+		t.Error(err)
+	}
+	for len(seen) > 0 {
+		if user := <-seen; user == "home" {
+			t.Error("the mirror was shown the registry's credentials")
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	d, r := testcontainerd.Start(t), startRegistry(t)
 	m := newImages(t, d, func(c *Config) { c.StallTimeout = 300 * time.Millisecond })

@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // Daemon is one running containerd.
@@ -66,15 +68,16 @@ func (d *Daemon) Run(t testing.TB) {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatalf("start containerd: %v", err)
 	}
-	client, err := containerd.New(d.Address, containerd.WithTimeout(time.Second))
+	conn, err := grpc.NewClient("unix://"+d.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if ok, err := client.IsServing(ctx); !ok || err != nil {
-		t.Fatalf("containerd does not serve: %v\n%s", err, d.log)
+	health, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil || health.Status != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("containerd does not serve: %v %v\n%s", health, err, d.log)
 	}
 }
 
