@@ -160,5 +160,11 @@ func TestPlacement(t *testing.T) {
 			corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: "DoNotSchedule", MatchLabelKeys: []string{"x"}},
 			corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "rack", WhenUnsatisfiable: "DoNotSchedule", MatchLabelKeys: []string{"app"}, LabelSelector: selector},
 		), []string{"Forbidden spec.topologySpreadConstraints[0].matchLabelKeys", "Invalid spec.topologySpreadConstraints[1].matchLabelKeys[0]"}},
+		{"spread keys filled in", spread(corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: "DoNotSchedule", MatchLabelKeys: []string{"app"}, LabelSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "In", Values: []string{"p"}}},
+		}}), nil},
+		{"spread keys also excluded", spread(corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: "DoNotSchedule", MatchLabelKeys: []string{"app"}, LabelSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "NotIn", Values: []string{"q"}}},
+		}}), []string{"Invalid spec.topologySpreadConstraints[0].matchLabelKeys[0]"}},
 	})
 }

@@ -53,7 +53,7 @@ func validatePodSpec(spec *corev1.PodSpec, pc podContext, path *field.Path) fiel
 	errs = append(errs, oneOf(spec.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, validatePodNetwork(spec, path)...)
 	errs = append(errs, validatePodSecurity(spec, path)...)
-	errs = append(errs, validatePodPlacement(spec, path)...)
+	errs = append(errs, validatePodPlacement(spec, pc.meta != nil, path)...)
 	errs = append(errs, validatePodNames(spec, path)...)
 	if d := spec.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
 		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32)))
@@ -68,11 +68,12 @@ func validatePodSpec(spec *corev1.PodSpec, pc podContext, path *field.Path) fiel
 	return append(errs, validatePodOS(spec, path)...)
 }
 
-// validatePodPlacement checks where a pod may run, and when.
-func validatePodPlacement(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
+// validatePodPlacement checks where a pod may run, and when. inPod is false in a
+// template.
+func validatePodPlacement(spec *corev1.PodSpec, inPod bool, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(spec.NodeSelector, path.Child("nodeSelector"))
 	errs = append(errs, validateAffinity(spec.Affinity, path.Child("affinity"))...)
-	errs = append(errs, validateSpread(spec.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validateSpread(spec.TopologySpreadConstraints, inPod, path.Child("topologySpreadConstraints"))...)
 	errs = append(errs, ValidateTolerations(spec.Tolerations, path.Child("tolerations"))...)
 	seen := map[string]bool{}
 	for i, gate := range spec.SchedulingGates {

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func validateSpread(list []corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+func validateSpread(list []corev1.TopologySpreadConstraint, inPod bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range list {
 		c, at := &list[i], path.Index(i)
@@ -46,15 +46,16 @@ func validateSpread(list []corev1.TopologySpreadConstraint, path *field.Path) fi
 				errs = append(errs, field.NotSupported(at.Child(p.name), *v, []corev1.NodeInclusionPolicy{corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore}))
 			}
 		}
-		errs = append(errs, validateSpreadKeys(c.MatchLabelKeys, c.LabelSelector, at.Child("matchLabelKeys"))...)
+		errs = append(errs, validateSpreadKeys(c.MatchLabelKeys, c.LabelSelector, inPod, at.Child("matchLabelKeys"))...)
 		errs = append(errs, validateSelector(c.LabelSelector, at.Child("labelSelector"))...)
 	}
 	return errs
 }
 
 // validateSpreadKeys checks the keys whose values the pod's labels fill in: they
-// may not stand in the selector as well.
-func validateSpreadKeys(keys []string, selector *metav1.LabelSelector, path *field.Path) field.ErrorList {
+// may not stand in the selector as well. In a pod they do, once and with one value,
+// because the API server wrote them there when the pod was created.
+func validateSpreadKeys(keys []string, selector *metav1.LabelSelector, inPod bool, path *field.Path) field.ErrorList {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -62,7 +63,12 @@ func validateSpreadKeys(keys []string, selector *metav1.LabelSelector, path *fie
 		return field.ErrorList{field.Forbidden(path, "must not be specified when labelSelector is not set")}
 	}
 	selected := sets.KeySet(selector.MatchLabels)
+	filledIn := sets.New[string]()
 	for _, e := range selector.MatchExpressions {
+		if inPod && e.Operator == metav1.LabelSelectorOpIn && len(e.Values) == 1 && !filledIn.Has(e.Key) {
+			filledIn.Insert(e.Key)
+			continue
+		}
 		selected.Insert(e.Key)
 	}
 	var errs field.ErrorList

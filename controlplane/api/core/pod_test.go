@@ -1,12 +1,15 @@
 package core
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle/controlplane/api/expect"
 )
@@ -271,4 +274,97 @@ func TestEnv(t *testing.T) {
 			c.EnvFrom = []corev1.EnvFromSource{{Prefix: "a=", ConfigMapRef: &corev1.ConfigMapEnvSource{}}, {}}
 		}), []string{"Invalid spec.containers[0].envFrom[0].prefix", "Required spec.containers[0].envFrom[0].configMapRef.name", "Invalid spec.containers[0].envFrom"}},
 	})
+}
+
+func TestPullPolicy(t *testing.T) {
+	digest := "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for image, want := range map[string]corev1.PullPolicy{
+		"nginx":                            corev1.PullAlways,
+		"nginx:latest":                     corev1.PullAlways,
+		"nginx:1.2":                        corev1.PullIfNotPresent,
+		"nginx" + digest:                   corev1.PullIfNotPresent,
+		"nginx:latest" + digest:            corev1.PullAlways,
+		"localhost:5000/a/b":               corev1.PullAlways,
+		"localhost:5000/a/b:v1":            corev1.PullIfNotPresent,
+		"[fd00::1]:5000/a":                 corev1.PullAlways,
+		"Registry.Example.com/a_b/c--d__e": corev1.PullAlways,
+		// Not image names: nothing is assumed of them.
+		"":          corev1.PullIfNotPresent,
+		"Nginx":     corev1.PullIfNotPresent,
+		"a b":       corev1.PullIfNotPresent,
+		"nginx:":    corev1.PullIfNotPresent,
+		"nginx@sha": corev1.PullIfNotPresent,
+	} {
+		if got := pullPolicyFor(image); got != want {
+			t.Errorf("%q: got %s, want %s", image, got, want)
+		}
+	}
+}
+
+func TestPodAddressesAreInStep(t *testing.T) {
+	for _, tc := range []struct {
+		name, ip, wantIP string
+		ips, wantIPs     []corev1.PodIP
+	}{
+		{"single only", "10.0.0.1", "10.0.0.1", nil, []corev1.PodIP{{IP: "10.0.0.1"}}},
+		{"list only", "", "10.0.0.1", []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}, []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}},
+		{"single wins", "10.0.0.2", "10.0.0.2", []corev1.PodIP{{IP: "10.0.0.1"}}, []corev1.PodIP{{IP: "10.0.0.2"}}},
+		{"none", "", "", nil, nil},
+	} {
+		st := corev1.PodStatus{PodIP: tc.ip, PodIPs: tc.ips}
+		defaultPodIPs(&st)
+		if st.PodIP != tc.wantIP || !slices.Equal(st.PodIPs, tc.wantIPs) {
+			t.Errorf("%s: got %q and %v", tc.name, st.PodIP, st.PodIPs)
+		}
+	}
+}
+
+func TestStopSignal(t *testing.T) {
+	path := field.NewPath("stopSignal")
+	for _, tc := range []struct {
+		os     corev1.OSName
+		signal corev1.Signal
+		want   []string
+	}{
+		{corev1.Linux, corev1.SIGUSR1, nil},
+		{corev1.Linux, corev1.SIGRTMINPLUS15, nil},
+		{corev1.Linux, corev1.SIGRTMAXMINUS14, nil},
+		{corev1.Linux, "SIGNOTHING", []string{"NotSupported stopSignal"}},
+		{corev1.Windows, corev1.SIGTERM, nil},
+		{corev1.Windows, corev1.SIGUSR1, []string{"NotSupported stopSignal"}},
+		{"", corev1.SIGTERM, []string{"Forbidden stopSignal"}},
+	} {
+		expect.Errors(t, validateStopSignal(tc.signal, tc.os, path), tc.want...)
+	}
+}
+
+func TestWindowsUser(t *testing.T) {
+	path := field.NewPath("user")
+	for _, name := range []string{"user", `NT AUTHORITY\SYSTEM`, `example.com\user name`, `DOM\..x`} {
+		expect.Errors(t, validateWindowsUser(name, path))
+	}
+	for _, name := range []string{"", "a\tb", `a\b\c`, `\user`, `.dom\user`, `dom\`, "..", "us:er", strings.Repeat("u", 261), strings.Repeat("d", 256) + `\u`} {
+		expect.Errors(t, validateWindowsUser(name, path), "Invalid user")
+	}
+}
+
+func TestPodTemplate(t *testing.T) {
+	template := func(change func(t *corev1.PodTemplateSpec)) *corev1.PodTemplate {
+		pt := &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Name: "t", Namespace: "ns", ResourceVersion: "1"}}
+		pt.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: " padded "}}
+		defaultPodTemplate(pt)
+		change(&pt.Template)
+		return pt
+	}
+	sound := template(func(*corev1.PodTemplateSpec) {})
+	expect.Errors(t, ValidatePodTemplate(sound))
+	bad := template(func(t *corev1.PodTemplateSpec) {
+		t.Labels = map[string]string{"a b": "c"}
+		t.Annotations = map[string]string{"a b": "c"}
+		t.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "e", Image: "i", ImagePullPolicy: "Always", TerminationMessagePolicy: "File"}}}
+		t.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{PullPolicy: "Always"}}}}
+	})
+	want := []string{"Invalid template.labels", "Invalid template.annotations", "Forbidden template.spec.ephemeralContainers"}
+	expect.Errors(t, ValidatePodTemplate(bad), want...)
+	expect.Errors(t, ValidatePodTemplateUpdate(bad, sound), want...)
 }
