@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -85,14 +86,25 @@ func New(cfg Config) (*Cgroups, error) {
 	if c.systemd && cfg.Root != "/" {
 		return nil, fmt.Errorf("cgroup: root %s: with driver systemd the tree is below /; use cgroupfs for another root", cfg.Root)
 	}
-	if !c.unified {
-		for _, need := range []string{"cpu", "memory"} {
-			if c.hierarchies[need] == "" {
-				return nil, fmt.Errorf("cgroup: controller %s is not mounted below %s; enable it in the kernel (cgroup_enable=%s on the command line)", need, cfg.MountRoot, need)
-			}
+	return c, c.checkControllers()
+}
+
+// checkControllers names a controller that pods cannot do without.
+func (c *Cgroups) checkControllers() error {
+	var have []string
+	if c.unified {
+		data, err := os.ReadFile(filepath.Join(c.cfg.MountRoot, "cgroup.controllers"))
+		if err != nil {
+			return fmt.Errorf("cgroup: %w", err)
+		}
+		have = strings.Fields(string(data))
+	}
+	for _, need := range []string{"cpu", "memory"} {
+		if !slices.Contains(have, need) && c.hierarchies[need] == "" {
+			return fmt.Errorf("cgroup: controller %s is not there below %s; enable it in the kernel (cgroup_enable=%s on its command line, on a Raspberry Pi in /boot/firmware/cmdline.txt)", need, c.cfg.MountRoot, need)
 		}
 	}
-	return c, nil
+	return nil
 }
 
 func systemdRuns() bool {
@@ -119,19 +131,19 @@ func (c *Cgroups) EnsurePod(ctx context.Context, pod *v1.Pod) (string, error) {
 	qos := class(QOSOf(pod))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.systemd {
-		return c.ensureSlice(ctx, qos, name, limits)
-	}
 	parent := filepath.Join(c.cfg.Root, treeName, qos, name)
-	if c.unified {
+	switch {
+	case c.systemd:
+		parent, err = c.ensureSlice(ctx, qos, name, limits)
+	case c.unified:
 		err = c.ensureUnified(parent, limits)
-	} else {
+	default:
 		err = c.ensureLegacy(parent, limits)
 	}
 	if err != nil {
 		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
 	}
-	if err := c.balance(); err != nil {
+	if err := c.balance(ctx); err != nil {
 		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
 	}
 	return parent, nil
@@ -160,8 +172,8 @@ func (c *Cgroups) RemovePod(ctx context.Context, uid types.UID) error {
 	if len(errs) == 0 && c.systemd {
 		errs = append(errs, c.stopSlices(ctx, name))
 	}
-	if removed && !c.systemd {
-		errs = append(errs, c.balance())
+	if removed {
+		errs = append(errs, c.balance(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -190,10 +202,7 @@ func (c *Cgroups) Pods(context.Context) (map[types.UID]bool, error) {
 
 // paths are the directories of a group in all hierarchies; an empty name is the class itself.
 func (c *Cgroups) paths(qos, name string) []string {
-	rel := filepath.Join(c.cfg.Root, treeName, qos, name)
-	if c.systemd {
-		rel = c.slicePath(qos, name)
-	}
+	rel := c.relative(qos, name)
 	var out []string
 	seen := map[string]bool{}
 	for _, mount := range c.hierarchies {
@@ -203,6 +212,14 @@ func (c *Cgroups) paths(qos, name string) []string {
 		}
 	}
 	return out
+}
+
+// relative is a group's directory below a hierarchy's mount point.
+func (c *Cgroups) relative(qos, name string) string {
+	if c.systemd {
+		return c.slicePath(qos, name)
+	}
+	return filepath.Join(c.cfg.Root, treeName, qos, name)
 }
 
 func (c *Cgroups) uidOf(qos, entry string) (types.UID, bool) {

@@ -64,39 +64,6 @@ func (c *Cgroups) makeLegacy(controller, parent string) (string, error) {
 	return dir, nil
 }
 
-// balance gives the class groups their CPU weight: as much as the pods in it ask for together,
-// so that classes share a busy machine as their pods' requests say.
-func (c *Cgroups) balance() error {
-	file, mount := "cpu.shares", c.hierarchies["cpu"]
-	least, most := int64(minShares), int64(maxShares)
-	if c.unified {
-		file, mount = "cpu.weight", c.hierarchies[""]
-		least, most = 1, 10000
-	}
-	root := filepath.Join(mount, c.cfg.Root, treeName)
-	burstable := filepath.Join(root, "burstable")
-	entries, err := os.ReadDir(burstable)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("weigh the burstable pods: %w", err)
-	}
-	if err == nil {
-		sum := int64(0)
-		for _, e := range entries {
-			if e.IsDir() && strings.HasPrefix(e.Name(), podPrefix) {
-				sum += number(filepath.Join(burstable, e.Name(), file))
-			}
-		}
-		if err := set(burstable, file, min(max(sum, least), most)); err != nil {
-			return err
-		}
-	}
-	bestEffort := filepath.Join(root, "besteffort")
-	if _, err := os.Stat(bestEffort); err == nil {
-		return set(bestEffort, file, least)
-	}
-	return nil
-}
-
 // set writes a value where the file does not hold it already.
 func set(dir, file string, value int64) error {
 	return write(dir, file, strconv.FormatInt(value, 10))

@@ -77,16 +77,19 @@ func sliceProperties(limits Limits, unified bool) []string {
 	return []string{"CPUShares=" + strconv.FormatInt(limits.Shares, 10), cpu, "MemoryLimit=" + memory, "TasksMax=" + pids, "CPUAccounting=yes", "MemoryAccounting=yes"}
 }
 
+// notLoaded is true when systemd does not know the unit.
+func notLoaded(err error) bool { return strings.Contains(err.Error(), "not loaded") }
+
 // stopSlices stops a pod's slice in whatever class it is, and forgets its limits.
 func (c *Cgroups) stopSlices(ctx context.Context, name string) error {
 	var errs []error
 	for _, qos := range classes {
 		unit := c.slice(qos, name)
-		if err := systemctl(ctx, "stop", unit); err != nil && !strings.Contains(err.Error(), "not loaded") {
+		if err := systemctl(ctx, "stop", unit); err != nil && !notLoaded(err) {
 			errs = append(errs, fmt.Errorf("stop slice %s: %w", unit, err))
 			continue
 		}
-		if err := systemctl(ctx, "revert", unit); err != nil && !strings.Contains(err.Error(), "not") {
+		if err := systemctl(ctx, "revert", unit); err != nil && !notLoaded(err) {
 			errs = append(errs, fmt.Errorf("forget slice %s: %w", unit, err))
 		}
 	}
