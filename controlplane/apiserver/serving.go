@@ -91,6 +91,8 @@ func (s *Serving) Loopback() *rest.Config {
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	c.QPS = -1
 	c.UserAgent = "coracle-controlplane"
+	// The parts of this process use deprecated kinds knowingly, for clients that still read them.
+	c.WarningHandler = rest.NoWarnings{}
 	return c
 }
 

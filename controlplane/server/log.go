@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/klog/v2"
@@ -36,7 +37,10 @@ func captureLogs(log *slog.Logger) {
 	klog.SetSlogLogger(slog.New(quieter{log.Handler()}))
 }
 
-// quieter lowers info to debug.
+// abandoned is in what the libraries log as errors when a client goes away before its answer.
+const abandoned = "http: Handler timeout"
+
+// quieter lowers info, and clients that went away, to debug.
 type quieter struct{ slog.Handler }
 
 func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
@@ -45,6 +49,15 @@ func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = lowered(r.Level)
+	r.Attrs(func(a slog.Attr) bool {
+		if strings.Contains(a.Value.String(), abandoned) {
+			r.Level = slog.LevelDebug
+		}
+		return true
+	})
+	if !q.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
 	return q.Handler.Handle(ctx, r)
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -112,10 +113,11 @@ func (p *plane) addGateway() error {
 	var err error
 	p.gateway, err = gateway.New(gateway.Config{
 		Client: p.client, Informers: p.informers, Signer: p.material, CAPEM: p.material.CAPEM,
-		GetCertificate:   p.material.Gateway.GetCertificate,
-		Listen:           net.JoinHostPort(p.cfg.BindAddress, strconv.Itoa(p.cfg.GatewayPort)),
-		AdvertiseAddress: p.cfg.GatewayAddress(),
-		Name:             p.cfg.Name, Version: version.Version,
+		GetCertificate:     p.material.Gateway.GetCertificate,
+		GetPeerCertificate: func() (*tls.Certificate, error) { return p.material.Gateway.Certificate(), nil },
+		Listen:             net.JoinHostPort(p.cfg.BindAddress, strconv.Itoa(p.cfg.GatewayPort)),
+		AdvertiseAddress:   p.cfg.GatewayAddress(),
+		Name:               p.cfg.Name, Version: version.Version,
 		ClusterDomain: p.cfg.ClusterDomain, ClusterDNS: []string{p.cfg.ClusterDNS},
 		Log: p.log.With("part", "gateway"),
 	})
@@ -189,6 +191,13 @@ func (p *plane) addParts() {
 		{"gateway", p.gateway.Run},
 		{"api endpoints", p.keepEndpoints},
 		{"scheduler and controllers", p.lead},
+	}
+}
+
+func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
+	return pki.Options{
+		Name: cfg.Name, AdvertiseAddress: net.ParseIP(cfg.AdvertiseAddress), ServiceIP: cfg.ServiceIP(),
+		ClusterDomain: cfg.ClusterDomain, ServerNames: cfg.ServerNames, Kubeconfig: cfg.Kubeconfig, ServerURL: cfg.LocalURL(), Log: log,
 	}
 }
 

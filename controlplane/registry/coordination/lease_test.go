@@ -1,0 +1,53 @@
+package coordination
+
+import (
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"coracle/internal/liveness"
+)
+
+type alive map[string]bool
+
+func (a alive) Alive(node string) bool { return a[node] }
+
+func TestLeasesOfLiveSessionsAreShownFresh(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	r := &REST{sessions: alive{"n1": true, "n3": true}, now: func() time.Time { return now }}
+	lease := func(ns, name, holder string, ended bool) *coordinationv1.Lease {
+		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder)}}
+		if ended {
+			l.Annotations = map[string]string{liveness.SessionEndedAnnotation: now.Format(time.RFC3339)}
+		}
+		return l
+	}
+	for name, tc := range map[string]struct {
+		lease *coordinationv1.Lease
+		want  bool
+	}{
+		"live":            {lease(liveness.NodeLeaseNamespace, "n1", "gw", false), true},
+		"gone":            {lease(liveness.NodeLeaseNamespace, "n2", "gw", false), false},
+		"ended":           {lease(liveness.NodeLeaseNamespace, "n3", "gw", true), false},
+		"other namespace": {lease("default", "n1", "gw", false), false},
+	} {
+		if got := r.live(tc.lease); got != tc.want {
+			t.Errorf("%s: live %v, want %v", name, got, tc.want)
+		}
+	}
+	shared := lease(liveness.NodeLeaseNamespace, "n1", "gw", false)
+	old := metav1.NewMicroTime(now.Add(-time.Hour))
+	shared.Spec.RenewTime = &old
+	shown := *shared
+	freshen(&shown, now)
+	if !shown.Spec.RenewTime.Time.Equal(now) || !old.Time.Equal(now.Add(-time.Hour)) {
+		t.Errorf("shown %v, stored %v", shown.Spec.RenewTime, old)
+	}
+	none := &REST{}
+	if none.live(shared) {
+		t.Error("without sessions nothing is live")
+	}
+}
