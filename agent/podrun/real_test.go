@@ -203,14 +203,18 @@ func (n *realNode) background(f func(context.Context) error) (stop func()) {
 }
 
 // agent runs podrun and the runtime's events until stop is called.
-func (n *realNode) agent() (r *Runner, stop func()) {
+func (n *realNode) agent(change ...func(*Config)) (r *Runner, stop func()) {
 	n.t.Helper()
-	r, err := New(Config{
+	cfg := Config{
 		Store: n.store, Runtime: n.runtime, Images: n.images, Network: n.network, Volumes: n.volumes, Cgroups: n.cgroups,
 		Outbox: n.outbox, Events: status.NewRecorder(n.outbox, "coracle-agent", "node-1", time.Now), Log: n.log,
 		NodeName: "node-1", LogDir: filepath.Join(n.dir, "logs"), HostIPs: func() []string { return []string{"192.0.2.1"} },
 		MemoryBytes: 4 << 30,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	r, err := New(cfg)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -465,6 +469,57 @@ func BenchmarkRealPod(b *testing.B) {
 		}
 		b.StartTimer()
 		i++
+	}
+}
+
+// TestRealManyPods: many at once come up, and nothing of them stays.
+func TestRealManyPods(t *testing.T) {
+	n := newRealNode(t)
+	r, stop := n.agent()
+	defer stop()
+	pods := n.many(30)
+	for _, p := range pods {
+		n.delete(p, 1)
+	}
+	for _, p := range pods {
+		n.await(p.UID, "released", isReleased)
+		n.remove(p)
+	}
+	n.gone(r)
+}
+
+// many assigns pods and waits until all are ready.
+func (n *realNode) many(count int) []*v1.Pod {
+	n.t.Helper()
+	var pods []*v1.Pod
+	for i := range count {
+		p := realPod(i, busybox("web", "exec sleep 1000"))
+		pods = append(pods, p)
+		n.assign(p)
+	}
+	for _, p := range pods {
+		n.await(p.UID, "ready", isReady)
+	}
+	return pods
+}
+
+// BenchmarkRealFiftyPods is fifty pods at once until the last is ready, by how many starts go on at a time.
+func BenchmarkRealFiftyPods(b *testing.B) {
+	for _, slots := range []int{2, 4, 8, 16} {
+		b.Run(fmt.Sprintf("starts=%d", slots), func(b *testing.B) {
+			n := newRealNode(b)
+			r, stop := n.agent(func(c *Config) { c.MaxStarts = slots })
+			defer stop()
+			for b.Loop() {
+				pods := n.many(50)
+				b.StopTimer()
+				for _, p := range pods {
+					n.remove(p)
+				}
+				n.gone(r)
+				b.StartTimer()
+			}
+		})
 	}
 }
 
