@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,11 +29,7 @@ func newServe() *cobra.Command {
 			if err := config.SaveServed(cfg); err != nil {
 				return err
 			}
-			err := server.Run(cmd.Context(), cfg, log)
-			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
-				return nil
-			}
-			return err
+			return server.Run(cmd.Context(), cfg, log)
 		},
 	}
 	config.Bind(cmd.Flags(), cfg)

@@ -18,7 +18,7 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
+	defer func() { _ = os.Remove(tmp.Name()) }() // after the rename there is nothing left to remove
 	if err := errors.Join(tmp.Chmod(mode), writeAll(tmp, data), tmp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

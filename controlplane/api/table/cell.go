@@ -1,7 +1,6 @@
 package table
 
 import (
-	"sort"
 	"strings"
 	"time"
 
@@ -98,15 +97,6 @@ func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 		}
 	}
 	return strings.Join(out, ",")
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // listWithMore joins the first of items and says how many are left out, as "a,b + 3 more...".

@@ -23,7 +23,7 @@ func componentRoles() []rbacv1.ClusterRole {
 		clusterRole("system:kubelet-api-admin",
 			on(read, core, "nodes"), on("proxy", core, "nodes"),
 			on(all, core, "nodes/proxy nodes/metrics nodes/stats nodes/log nodes/configz nodes/healthz nodes/pods")),
-		clusterRole("system:node", nodeRules()...),
+		clusterRole("system:node", NodeRules()...),
 		clusterRole("system:node-bootstrapper", on("create get list watch", certs, "certificatesigningrequests")),
 		clusterRole("system:node-problem-detector", on("get", core, "nodes"), on("patch", core, "nodes/status"), events()),
 		clusterRole("system:node-proxier",
@@ -52,11 +52,8 @@ func componentRoles() []rbacv1.ClusterRole {
 	}
 }
 
-// nodeRules are what kubelet-like agents may ask for at all; which objects of these is decided by auth/node.
-// NodeRules are the rules of system:node.
-func NodeRules() []rbacv1.PolicyRule { return nodeRules() }
-
-func nodeRules() []rbacv1.PolicyRule {
+// NodeRules are what kubelet-like agents may ask for at all; which objects of these is decided by auth/node.
+func NodeRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		on("create", "authentication.k8s.io", "tokenreviews"),
 		on("create", "authorization.k8s.io", "subjectaccessreviews localsubjectaccessreviews"),

@@ -1,6 +1,7 @@
 package authentication
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -28,8 +30,13 @@ func doorkeeper(r *http.Request) (*authenticator.Response, bool, error) {
 	return &authenticator.Response{Audiences: both, User: &user.DefaultInfo{Name: "jane", UID: "7", Groups: []string{"dev"}, Extra: map[string][]string{"k": {"v"}}}}, true, nil
 }
 
+// reviews is a storage that answers what is created.
+type reviews interface {
+	Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error)
+}
+
 func TestTokenReview(t *testing.T) {
-	creater, ok := Storage(authenticator.RequestFunc(doorkeeper), authenticator.Audiences{"api"})["tokenreviews"].(rest.Creater)
+	answer, ok := Storage(authenticator.RequestFunc(doorkeeper), authenticator.Audiences{"api"})["tokenreviews"].(reviews)
 	if !ok {
 		t.Fatal("tokenreviews cannot be created")
 	}
@@ -45,7 +52,7 @@ func TestTokenReview(t *testing.T) {
 		"a wrong token":  {authenticationv1.TokenReviewSpec{Token: "bad"}, false, nil, "invalid bearer token"},
 		"a broken token": {authenticationv1.TokenReviewSpec{Token: "good\r\nX: y"}, false, nil, "invalid bearer token"},
 	} {
-		out, err := creater.Create(t.Context(), &authenticationv1.TokenReview{Spec: c.spec}, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+		out, err := answer.Create(t.Context(), &authenticationv1.TokenReview{Spec: c.spec}, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -58,22 +65,22 @@ func TestTokenReview(t *testing.T) {
 			t.Errorf("%s: %+v", name, status.User)
 		}
 	}
-	if _, err := creater.Create(t.Context(), &authenticationv1.TokenReview{}, nil, &metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
+	if _, err := answer.Create(t.Context(), &authenticationv1.TokenReview{}, nil, &metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
 		t.Errorf("no token: %v", err)
 	}
 }
 
 func TestSelfSubjectReview(t *testing.T) {
-	creater, ok := Storage(authenticator.RequestFunc(doorkeeper), nil)["selfsubjectreviews"].(rest.Creater)
+	answer, ok := Storage(authenticator.RequestFunc(doorkeeper), nil)["selfsubjectreviews"].(reviews)
 	if !ok {
 		t.Fatal("selfsubjectreviews cannot be created")
 	}
 	ctx := request.WithUser(t.Context(), &user.DefaultInfo{Name: "jane", Groups: []string{"dev"}})
-	out, err := creater.Create(ctx, &authenticationv1.SelfSubjectReview{}, nil, &metav1.CreateOptions{})
+	out, err := answer.Create(ctx, &authenticationv1.SelfSubjectReview{}, nil, &metav1.CreateOptions{})
 	if err != nil || out.(*authenticationv1.SelfSubjectReview).Status.UserInfo.Username != "jane" {
 		t.Fatalf("%+v, %v", out, err)
 	}
-	if _, err := creater.Create(t.Context(), &authenticationv1.SelfSubjectReview{}, nil, &metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
+	if _, err := answer.Create(t.Context(), &authenticationv1.SelfSubjectReview{}, nil, &metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
 		t.Errorf("nobody asks: %v", err)
 	}
 }

@@ -30,14 +30,19 @@ func (z *onlyJane) Authorize(_ context.Context, a authorizer.Attributes) (author
 	return authorizer.DecisionNoOpinion, "", errors.New("half blind")
 }
 
-func storage(t *testing.T, path string) (rest.Creater, *onlyJane) {
+// reviews is a storage that answers what is created.
+type reviews interface {
+	Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error)
+}
+
+func storage(t *testing.T, path string) (reviews, *onlyJane) {
 	t.Helper()
 	z := &onlyJane{}
-	creater, ok := Storage(authorizer.AuthorizerFunc(z.Authorize), rules{})[path].(rest.Creater)
+	answer, ok := Storage(authorizer.AuthorizerFunc(z.Authorize), rules{})[path].(reviews)
 	if !ok {
 		t.Fatalf("%s cannot be created", path)
 	}
-	return creater, z
+	return answer, z
 }
 
 type rules struct{}
@@ -49,12 +54,12 @@ func (rules) RulesFor(_ context.Context, u user.Info, namespace string) ([]autho
 
 func create(t *testing.T, path string, as user.Info, namespace string, obj runtime.Object) (runtime.Object, *onlyJane, error) {
 	t.Helper()
-	creater, z := storage(t, path)
+	answer, z := storage(t, path)
 	ctx := request.WithNamespace(t.Context(), namespace)
 	if as != nil {
 		ctx = request.WithUser(ctx, as)
 	}
-	out, err := creater.Create(ctx, obj, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+	out, err := answer.Create(ctx, obj, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
 	return out, z, err
 }
 

@@ -60,7 +60,7 @@ func TestCreate(t *testing.T) {
 		secrets: shelf{"ns/key": &corev1.Secret{ObjectMeta: meta("key")}},
 		nodes:   shelf{"/n1": &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "uid"}}},
 	}
-	creater, ok := New(Config{Accounts: world.accounts, Pods: world.pods, Secrets: world.secrets, Nodes: world.nodes,
+	tokens, ok := New(Config{Accounts: world.accounts, Pods: world.pods, Secrets: world.secrets, Nodes: world.nodes,
 		Issuer: &serviceaccount.Issuer{Name: issuerName, Keys: keys}, Audiences: authenticator.Audiences{issuerName}, Now: func() time.Time { return day }}).(rest.NamedCreater)
 	if !ok {
 		t.Fatal("tokens cannot be created")
@@ -105,7 +105,7 @@ func TestCreate(t *testing.T) {
 				account = c.account
 			}
 			ctx := request.WithRequestInfo(request.WithNamespace(t.Context(), "ns"), &request.RequestInfo{Resource: "serviceaccounts"})
-			out, err := creater.Create(ctx, account, r, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+			out, err := tokens.Create(ctx, account, r, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
 			if c.bad != "" {
 				if err == nil || !strings.Contains(err.Error(), c.bad) {
 					t.Fatalf("got %v, want it to say %q", err, c.bad)
