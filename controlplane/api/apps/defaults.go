@@ -62,6 +62,7 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	}
 	if strategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && strategy.RollingUpdate != nil {
 		fill.Pointer(&strategy.RollingUpdate.Partition, 0)
+		fill.Pointer(&strategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}
 	fill.Pointer(&s.Spec.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
 	retention := s.Spec.PersistentVolumeClaimRetentionPolicy

@@ -18,11 +18,11 @@ var (
 	statusPath = field.NewPath("status")
 )
 
-// subdomainName, labelName and serviceName are the rules that object names follow.
+// subdomainName and labelName are the rules that object names follow. Services are
+// labels too: since 1.36 their names may begin with a digit.
 var (
 	subdomainName = apivalidation.NameIsDNSSubdomain
 	labelName     = apivalidation.NameIsDNSLabel
-	serviceName   = apivalidation.NameIsDNS1035Label
 )
 
 // invalidEach makes one Invalid error of each message that a check gave.

@@ -27,7 +27,7 @@ func IsHeadless(s *corev1.Service) bool {
 // ValidateService judges a service about to be created, after addresses and node
 // ports have been given to it.
 func ValidateService(s *corev1.Service) field.ErrorList {
-	errs := validateMeta(&s.ObjectMeta, true, serviceName)
+	errs := validateMeta(&s.ObjectMeta, true, labelName)
 	errs = append(errs, oneOf(s.Spec.Type, specPath.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeExternalName)...)
 	errs = append(errs, validateServiceByType(s)...)
 	errs = append(errs, validateServicePorts(s)...)

@@ -34,7 +34,8 @@ func TestService(t *testing.T) {
 		want []string
 	}{
 		{"sound", serviceWith(nil), nil},
-		{"name", serviceWith(func(s *corev1.Service) { s.Name = "1a" }), []string{"Invalid metadata.name"}},
+		{"name", serviceWith(func(s *corev1.Service) { s.Name = "a.b" }), []string{"Invalid metadata.name"}},
+		{"name with a digit first", serviceWith(func(s *corev1.Service) { s.Name = "1a" }), nil},
 		{"no ports", serviceWith(func(s *corev1.Service) { s.Spec.Ports = nil }), []string{"Required spec.ports"}},
 		{"headless without ports", serviceWith(func(s *corev1.Service) {
 			s.Spec.Ports, s.Spec.ClusterIP, s.Spec.ClusterIPs = nil, "None", []string{"None"}
