@@ -100,7 +100,7 @@ containerd:
 cni:
   confDir: $run/cni
 END
-if [ ! -s "$run/agent/identity/node.crt" ]; then
+if [ ! -s "$run/agent/pki/node.pem" ]; then
   token=$("$bin/coracle-controlplane" token create --kubeconfig "$kubeconfig" --data-dir "$run/controlplane" --ttl 10m --print token) ||
     fail "a join token could not be made" "see: $(the_log coracle-controlplane)"
   hash=$("$bin/coracle-controlplane" token create --kubeconfig "$kubeconfig" --data-dir "$run/controlplane" --ttl 1m --print ca-hash)
