@@ -7,7 +7,8 @@ package config
 
 // Config is the whole configuration. Zero values are not valid by themselves: begin with Default.
 type Config struct {
-	// DataDir holds pki/, etcd/ and admin.kubeconfig. Default /var/lib/coracle/controlplane. Move it to a disk that survives.
+	// DataDir holds pki/, etcd/ and admin.kubeconfig. Default /var/lib/coracle-controlplane. It is not below the agent's state
+	// directory, which may be removed on its own. Move it to a disk that survives.
 	DataDir string `json:"dataDir"`
 	// Kubeconfig is where the admin kubeconfig is written, mode 0600. Inferred: DataDir/admin.kubeconfig.
 	Kubeconfig string `json:"kubeconfig"`
@@ -69,7 +70,7 @@ type Etcd struct {
 // Default returns the configuration of a machine where nothing was said.
 func Default() *Config {
 	return &Config{
-		DataDir:              "/var/lib/coracle/controlplane",
+		DataDir:              "/var/lib/coracle-controlplane",
 		BindAddress:          "0.0.0.0",
 		SecurePort:           6443,
 		GatewayPort:          6444,
