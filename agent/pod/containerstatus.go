@@ -6,7 +6,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 )
 
 // runtimeScheme comes before a container's id in status.
@@ -14,7 +13,7 @@ const runtimeScheme = "containerd://"
 
 // containerStatus reports one container of the spec.
 func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
-	s := v1.ContainerStatus{Name: u.spec.Name, Image: u.spec.Image, Started: ptr.To(false)}
+	s := v1.ContainerStatus{Name: u.spec.Name, Image: u.spec.Image, Started: new(bool)}
 	c := u.newest()
 	if c == nil {
 		p.absentStatus(u, &s)
@@ -32,7 +31,7 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 	switch {
 	case c.State == Running:
 		s.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.Time{Time: c.StartedAt}}
-		s.Started = ptr.To(u.started())
+		s.Started = boolPointer(u.started())
 		s.Ready = u.kind != Init && u.kind != Ephemeral && u.ready(c)
 		s.LastTerminationState = older
 		s.Resources = u.spec.Resources.DeepCopy()
@@ -245,3 +244,5 @@ func mountStatuses(mounts []v1.VolumeMount) []v1.VolumeMountStatus {
 
 // shortDuration writes 1m20s and 5m0s as Kubernetes does.
 func shortDuration(d time.Duration) string { return d.Round(time.Second).String() }
+
+func boolPointer(b bool) *bool { return &b }

@@ -2,7 +2,6 @@ package pod
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +55,7 @@ func appendServiceEnv(out []EnvVar, s *v1.Service) []EnvVar {
 			protocol = string(v1.ProtocolTCP)
 		}
 		number := strconv.Itoa(int(p.Port))
-		url := strings.ToLower(protocol) + "://" + net.JoinHostPort(ip, number)
+		url := strings.ToLower(protocol) + "://" + hostPort(ip, number)
 		if i == 0 {
 			add(name+"_PORT", url)
 		}
@@ -70,3 +69,11 @@ func appendServiceEnv(out []EnvVar, s *v1.Service) []EnvVar {
 }
 
 func envName(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+// hostPort joins an address and a port for a URL.
+func hostPort(ip, port string) string {
+	if strings.Contains(ip, ":") {
+		ip = "[" + ip + "]"
+	}
+	return ip + ":" + port
+}

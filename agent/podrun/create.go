@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 
 	"coracle/agent/pod"
-	"coracle/agent/store"
 	"coracle/agent/volume"
 )
 
@@ -200,105 +198,4 @@ func (w *worker) forgetImage(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.images, name)
-}
-
-// logDir is the pod's folder of logs: <logDir>/<namespace>_<name>_<uid>.
-func (w *worker) logDir(namespace, name string) string {
-	return filepath.Join(w.r.cfg.LogDir, namespace+"_"+name+"_"+string(w.uid))
-}
-
-func (w *worker) logPath(container string, attempt int) string {
-	return filepath.Join(w.logDir(w.pod.Namespace, w.pod.Name), container, strconv.Itoa(attempt)+".log")
-}
-
-// removeAttemptLogs removes the log of one attempt with its rotated parts.
-func (w *worker) removeAttemptLogs(container string, attempt int) error {
-	dirs, err := filepath.Glob(filepath.Join(w.r.cfg.LogDir, "*_"+string(w.uid), container))
-	if err != nil {
-		return fmt.Errorf("find logs: %w", err)
-	}
-	for _, dir := range dirs {
-		base := strconv.Itoa(attempt) + ".log"
-		parts, err := filepath.Glob(filepath.Join(dir, base+".*"))
-		if err != nil {
-			return fmt.Errorf("find logs: %w", err)
-		}
-		for _, path := range append(parts, filepath.Join(dir, base)) {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("remove log: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// removeLogs removes all logs of a pod that is gone.
-func (w *worker) removeLogs() error {
-	dirs, err := filepath.Glob(filepath.Join(w.r.cfg.LogDir, "*_"+string(w.uid)))
-	if err != nil {
-		return fmt.Errorf("find logs: %w", err)
-	}
-	for _, dir := range dirs {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove logs: %w", err)
-		}
-	}
-	return nil
-}
-
-// sourcesOf names the ConfigMaps and Secrets that a pod refers to.
-func sourcesOf(p *v1.Pod) map[string]bool {
-	out := map[string]bool{}
-	configMap := func(name string) { out[store.KindConfigMap+"/"+name] = true }
-	secret := func(name string) { out[store.KindSecret+"/"+name] = true }
-	for _, s := range p.Spec.ImagePullSecrets {
-		secret(s.Name)
-	}
-	containers := append(append([]v1.Container(nil), p.Spec.InitContainers...), p.Spec.Containers...)
-	for _, e := range p.Spec.EphemeralContainers {
-		containers = append(containers, v1.Container(e.EphemeralContainerCommon))
-	}
-	for _, c := range containers {
-		for _, f := range c.EnvFrom {
-			if f.ConfigMapRef != nil {
-				configMap(f.ConfigMapRef.Name)
-			}
-			if f.SecretRef != nil {
-				secret(f.SecretRef.Name)
-			}
-		}
-		for _, e := range c.Env {
-			if e.ValueFrom == nil {
-				continue
-			}
-			if k := e.ValueFrom.ConfigMapKeyRef; k != nil {
-				configMap(k.Name)
-			}
-			if k := e.ValueFrom.SecretKeyRef; k != nil {
-				secret(k.Name)
-			}
-		}
-	}
-	for _, v := range p.Spec.Volumes {
-		volumeSources(v, configMap, secret)
-	}
-	return out
-}
-
-func volumeSources(v v1.Volume, configMap, secret func(string)) {
-	switch {
-	case v.ConfigMap != nil:
-		configMap(v.ConfigMap.Name)
-	case v.Secret != nil:
-		secret(v.Secret.SecretName)
-	case v.Projected != nil:
-		for _, s := range v.Projected.Sources {
-			if s.ConfigMap != nil {
-				configMap(s.ConfigMap.Name)
-			}
-			if s.Secret != nil {
-				secret(s.Secret.Name)
-			}
-		}
-	}
 }

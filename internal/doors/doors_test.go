@@ -58,7 +58,7 @@ var rules = []rule{
 
 // pure packages decide: no clock, context, goroutine or logger, and no import beyond plain values.
 var pure = []string{
-	"agent/pod", "agent/probe", "controlplane/api/core", "controlplane/api/apps", "controlplane/api/rbac",
+	"agent/pod", "controlplane/api/core", "controlplane/api/apps", "controlplane/api/rbac",
 	"controlplane/api/discovery", "controlplane/api/coordination", "controlplane/api/events",
 }
 
