@@ -140,13 +140,13 @@ func blocks(v *vertex, owner types.UID) bool {
 	return false
 }
 
-// dependentsOf describes the dependents of an owner.
+// dependentsOf describes the dependents of an owner. One that owns itself need not wait for itself.
 func (g *graph) dependentsOf(uid types.UID) []Dependent {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var out []Dependent
 	for d := range g.dependents[uid] {
-		if v := g.vertices[d]; v != nil {
+		if v := g.vertices[d]; v != nil && d != uid {
 			out = append(out, Dependent{UID: d, Blocks: blocks(v, uid), Deleting: v.deleting, Foreground: v.foreground})
 		}
 	}
