@@ -52,6 +52,8 @@ const (
 	// A link that went dead without a word is noticed after at most the sum of these.
 	keepaliveTime    = 30 * time.Second
 	keepaliveTimeout = 15 * time.Second
+	// window is how much of one stream may be under way.
+	window = 1 << 20
 	// tokenTimeout bounds one unary call.
 	tokenTimeout = 15 * time.Second
 )
@@ -245,6 +247,9 @@ func (s *Session) dial() (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(credentials.NewTLS(s.c.Identity.TLS(s.host, s.now))),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		// Fixed windows: measuring the link costs a ping for each message that comes after a pause.
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(4 * window),
+		grpc.WithReadBufferSize(16 << 10), grpc.WithWriteBufferSize(16 << 10),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithUserAgent("coracle-agent/" + s.c.Version),
