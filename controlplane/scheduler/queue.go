@@ -23,7 +23,7 @@ const (
 // place is where an entry of the queue is.
 //
 //	ready → busy (popped) → gone (bound) | parked (no node fits) | waiting (to be tried after a delay)
-//	parked → waiting | ready (something changed that may help);  waiting → ready (time)
+//	parked → waiting (something changed that may help);  waiting → ready (time) | busy (nothing else is ready)
 type place int
 
 const (
@@ -42,6 +42,7 @@ type entry struct {
 	due      time.Time // waiting: until then; parked: tried again by then at the latest
 	wake     decide.Wake
 	missed   decide.Wake // what happened while it was busy
+	hopeful  bool        // waiting, but something happened that may help: tried at once when nothing else is ready
 	fresh    *decide.Pod // a newer state that came while it was busy
 }
 
@@ -120,7 +121,7 @@ func (q *queue) take() (*entry, time.Duration) {
 	defer q.mu.Unlock()
 	now := q.now()
 	next := parkedLimit
-	var best *entry
+	var best, hope *entry
 	for _, e := range q.entries {
 		if (e.place == waiting || e.place == parked) && !e.due.After(now) {
 			e.place = ready
@@ -132,10 +133,16 @@ func (q *queue) take() (*entry, time.Duration) {
 			}
 		case waiting, parked:
 			next = min(next, e.due.Sub(now))
+			if e.hopeful && (hope == nil || before(e, hope)) {
+				hope = e
+			}
 		}
 	}
+	if best == nil {
+		best = hope
+	}
 	if best != nil {
-		best.place, best.missed, best.fresh = busy, 0, nil
+		best.place, best.missed, best.fresh, best.hopeful = busy, 0, nil, false
 		best.attempts++
 	}
 	return best, next
@@ -156,12 +163,12 @@ func delay(attempts int) time.Duration {
 	return d
 }
 
-// park puts a busy pod aside until something that may help happens; if it did meanwhile, only for a delay.
+// park puts a busy pod aside until something that may help happens; if it did meanwhile, only until there is time.
 func (q *queue) park(uid types.UID, wake decide.Wake) {
 	q.settle(uid, func(e *entry) {
 		e.wake = wake
 		if e.missed&wake != 0 {
-			e.place, e.due = waiting, q.now().Add(delay(e.attempts))
+			e.place, e.due, e.hopeful = waiting, q.now().Add(delay(e.attempts)), true
 			return
 		}
 		e.place, e.due = parked, q.now().Add(parkedLimit)
@@ -188,8 +195,8 @@ func (q *queue) settle(uid types.UID, put func(*entry)) {
 	q.notify()
 }
 
-// moved says what happened to nodes and pods in place; parked pods that it may help are tried again, those
-// that were tried just now after their delay.
+// moved says what happened to nodes and pods in place; parked pods that it may help are tried again. Their delay lets
+// others go first; where there are none it would only make a pod wait for a node that became ready a moment ago.
 func (q *queue) moved(what decide.Wake) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -199,7 +206,7 @@ func (q *queue) moved(what decide.Wake) {
 		case e.place == busy:
 			e.missed |= what
 		case e.place == parked && e.wake&what != 0:
-			e.place = waiting
+			e.place, e.hopeful = waiting, true
 			tried := e.due.Add(-parkedLimit)
 			e.due = tried.Add(delay(e.attempts))
 			woken = true
