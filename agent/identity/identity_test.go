@@ -220,13 +220,15 @@ func TestServerIsChecked(t *testing.T) {
 	i := joined(t, a)
 	for name, tc := range map[string]struct {
 		server tls.Certificate
-		now    time.Time
+		times  []time.Time
 		text   string
 	}{
-		"good":            {a.server(t, "gateway"), time.Now(), ""},
-		"another cluster": {other.server(t, "gateway"), time.Now(), "belongs to another cluster"},
-		"another name":    {a.server(t, "elsewhere"), time.Now(), "elsewhere"},
-		"in ten years":    {a.server(t, "gateway"), time.Now().Add(10 * 365 * 24 * time.Hour), "expired"},
+		"good":            {a.server(t, "gateway"), []time.Time{time.Now()}, ""},
+		"another cluster": {other.server(t, "gateway"), []time.Time{time.Now(), time.Now()}, "belongs to another cluster"},
+		"another name":    {a.server(t, "elsewhere"), []time.Time{time.Now()}, "elsewhere"},
+		"in ten years":    {a.server(t, "gateway"), []time.Time{time.Now().Add(10 * 365 * 24 * time.Hour)}, "expired"},
+		"clock ahead":     {a.server(t, "gateway"), []time.Time{time.Now().Add(10 * 365 * 24 * time.Hour), time.Now()}, ""},
+		"clock at 1970":   {a.server(t, "gateway"), []time.Time{time.Unix(-5, 0), time.Now()}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			here, there := net.Pipe()
@@ -241,7 +243,7 @@ func TestServerIsChecked(t *testing.T) {
 				_ = there.Close()
 				served <- err
 			}()
-			err := tls.Client(here, i.TLS("gateway", func() time.Time { return tc.now })).Handshake()
+			err := tls.Client(here, i.TLS("gateway", func() []time.Time { return tc.times })).Handshake()
 			if (err == nil) != (tc.text == "") || err != nil && !strings.Contains(err.Error(), tc.text) {
 				t.Errorf("got %v, want %q", err, tc.text)
 			}

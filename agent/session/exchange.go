@@ -14,6 +14,7 @@ import (
 
 	"coracle/agent/identity"
 	"coracle/agent/store"
+	"coracle/internal/fault"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -37,11 +38,19 @@ func (s *Session) connect(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	if renewed, err := s.renew(ctx, conn); err != nil {
-		return err
-	} else if renewed {
+	if s.renewalDue() && s.renew(ctx, conn) == nil {
 		return errReconnect
 	}
+	err = s.exchange(ctx, conn)
+	// The server's clock decides what has expired, not ours.
+	if errors.Is(err, identity.ErrRefused) && s.mayRenew() && s.renew(ctx, conn) == nil {
+		return errReconnect
+	}
+	return err
+}
+
+// exchange is one session from hello to its end.
+func (s *Session) exchange(ctx context.Context, conn *grpc.ClientConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rpc, err := nodev1.NewNodeClient(conn).Session(ctx)
@@ -83,21 +92,32 @@ func (s *Session) connect(ctx context.Context) error {
 	return x.run(ctx)
 }
 
-// renew exchanges the certificate when it is due. A failure matters only where the old one is of no more use.
-func (s *Session) renew(ctx context.Context, conn *grpc.ClientConn) (bool, error) {
-	now := s.now()
-	if now.Before(s.c.Identity.RenewAt()) {
-		return false, nil
+// renewalDue says whether the clock has passed two thirds of the certificate's life.
+func (s *Session) renewalDue() bool {
+	return !s.c.Now().Before(s.c.Identity.RenewAt()) && s.mayRenew()
+}
+
+// mayRenew keeps a node whose clock is years ahead from renewing with each connection.
+func (s *Session) mayRenew() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renewed.IsZero() || time.Since(s.renewed) > renewPause
+}
+
+// renew exchanges the certificate. A failure is logged; it matters only once the server
+// refuses the old certificate, and then the refusal is the error to report.
+func (s *Session) renew(ctx context.Context, conn *grpc.ClientConn) error {
+	if err := s.c.Identity.Renew(ctx, nodev1.NewEnrollmentClient(conn)); err != nil {
+		// That the server cannot be reached is said by the session itself.
+		if ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
+			s.c.Log.Warn("certificate not renewed yet", "until", s.c.Identity.NotAfter().Format(time.RFC3339), "err", err)
+		}
+		return err
 	}
-	err := s.c.Identity.Renew(ctx, nodev1.NewEnrollmentClient(conn))
-	if err == nil {
-		return true, nil
-	}
-	if now.After(s.c.Identity.NotAfter()) {
-		return false, err
-	}
-	s.c.Log.Warn("certificate not renewed yet", "until", s.c.Identity.NotAfter().Format(time.RFC3339), "err", err)
-	return false, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed = time.Now()
+	return nil
 }
 
 // held names everything in the store.
@@ -363,8 +383,8 @@ func (x *exchange) send(ctx context.Context) error {
 			}
 			beat.Reset(x.beat)
 		case <-renew.C:
-			if _, err := x.s.renew(ctx, x.conn); err != nil {
-				return err
+			if x.s.renewalDue() {
+				_ = x.s.renew(ctx, x.conn) // logged, and tried again
 			}
 			renew.Reset(max(x.untilRenewal(), renewRetry))
 		}
@@ -374,8 +394,11 @@ func (x *exchange) send(ctx context.Context) error {
 // renewRetry is how soon a renewal that failed is tried again on a connection that stands.
 const renewRetry = 10 * time.Minute
 
+// renewPause is the least time between two renewals.
+const renewPause = time.Hour
+
 func (x *exchange) untilRenewal() time.Duration {
-	return max(0, x.s.c.Identity.RenewAt().Sub(x.s.now()))
+	return max(0, x.s.c.Identity.RenewAt().Sub(x.s.c.Now()))
 }
 
 // write sends one message. When the stream has ended, receive knows the reason and reports it first.

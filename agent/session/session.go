@@ -61,7 +61,7 @@ const (
 // Identity is who the node is; agent/identity.Identity.
 type Identity interface {
 	NodeName() string
-	TLS(host string, now func() time.Time) *tls.Config
+	TLS(host string, times func() []time.Time) *tls.Config
 	RenewAt() time.Time
 	NotAfter() time.Time
 	Renew(ctx context.Context, client nodev1.EnrollmentClient) error
@@ -111,7 +111,7 @@ type Config struct {
 	// Poll, where not zero, hangs up after each exchange and comes back after this interval.
 	Poll time.Duration
 	Log  *slog.Logger
-	// Now is the clock; default time.Now. The store's clock floor is laid under it.
+	// Now is the machine's clock; default time.Now.
 	Now func() time.Time
 	// Dial replaces the way to reach the server, for a proxy or a test.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -123,9 +123,10 @@ type Session struct {
 	host    string
 	streams errgroup.Group // waited for by Run
 
-	mu    sync.Mutex
-	conn  *grpc.ClientConn // nil: not connected
-	state State
+	mu      sync.Mutex
+	conn    *grpc.ClientConn // nil: not connected
+	state   State
+	renewed time.Time // when a renewal last succeeded, on the monotonic clock; zero: not in this run
 }
 
 // State is what `coracle-agent status` shows of the connection.
@@ -159,13 +160,14 @@ func (s *Session) State() State {
 	return s.state
 }
 
-// now is never before a time that is known to have passed.
-func (s *Session) now() time.Time {
-	now := s.c.Now()
-	if floor := s.c.Store.ClockFloor(); now.Before(floor) {
-		return floor
+// times are those at which the server's certificate may be valid: what the clock says, and
+// what is known to have passed where the clock is wrong.
+func (s *Session) times() []time.Time {
+	times := []time.Time{s.c.Now()}
+	if floor := s.c.Store.ClockFloor(); !floor.IsZero() {
+		times = append(times, floor)
 	}
-	return now
+	return times
 }
 
 // Run connects again and again until ctx ends. It returns nil then, and never otherwise:
@@ -244,7 +246,7 @@ func (s *Session) disconnected(err error) {
 // dial prepares a connection; it is made by the first call on it.
 func (s *Session) dial() (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(s.c.Identity.TLS(s.host, s.now))),
+		grpc.WithTransportCredentials(credentials.NewTLS(s.c.Identity.TLS(s.host, s.times))),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
 		// Fixed windows: measuring the link costs a ping for each message that comes after a pause.

@@ -55,7 +55,7 @@ type testIdentity struct {
 
 func (*testIdentity) NodeName() string { return "n1" }
 
-func (i *testIdentity) TLS(string, func() time.Time) *tls.Config {
+func (i *testIdentity) TLS(string, func() []time.Time) *tls.Config {
 	return &tls.Config{RootCAs: i.roots, ServerName: "gateway"}
 }
 

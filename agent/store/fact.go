@@ -134,7 +134,8 @@ func (s *Store) ClockFloor() time.Time {
 	return t
 }
 
-// RaiseClockFloor remembers that now has passed. It writes only when the floor lies hours behind, and never lowers it.
+// RaiseClockFloor remembers that now has passed; it is to be told by somebody whose clock is
+// right, not by this machine's. It writes only when the floor lies hours behind, and never lowers it.
 func (s *Store) RaiseClockFloor(now time.Time) error {
 	if now.Sub(s.ClockFloor()) < clockStep {
 		return nil
