@@ -33,7 +33,7 @@ func (r *Registry) addCore(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	pods, err := pod.Build(cfg.Env, cfg.Budgets)
+	pods, err := pod.Build(cfg.Env)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"coracle/controlplane/api"
 	"coracle/controlplane/auth/serviceaccount"
 	"coracle/controlplane/registry/coordination"
-	"coracle/controlplane/registry/core/pod"
 	"coracle/controlplane/registry/core/service"
 	"coracle/controlplane/registry/kind"
 	"coracle/controlplane/registry/rbac"
@@ -39,8 +38,6 @@ type Config struct {
 	NodePorts   service.PortRange
 	// Sessions tells which nodes are alive, for their leases. May be nil.
 	Sessions coordination.Sessions
-	// Budgets limits evictions. May be nil.
-	Budgets pod.Budgets
 	// Streaming makes the subresources that reach into nodes (exec, log, proxy and the like), keyed by path.
 	Streaming func(pods, nodes, services rest.Getter) map[string]rest.Storage
 	Log       *slog.Logger

@@ -13,8 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"coracle/controlplane/apiserver"
 	"coracle/controlplane/auth"
 	"coracle/internal/liveness"
+	"coracle/internal/version"
 )
 
 // bootstrapRetry is how long to wait before trying again what a cluster must have.
@@ -29,6 +31,7 @@ func (p *plane) bootstrap(ctx context.Context) error {
 	for {
 		err := p.bootstrapOnce(ctx)
 		if err == nil {
+			p.log.Info("ready", "api", p.serving.Address().String(), "version", version.Version, "kubernetes", apiserver.KubernetesVersion)
 			close(p.ready)
 			return nil
 		}

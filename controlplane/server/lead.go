@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,16 +40,15 @@ func (p *plane) lead(ctx context.Context) error {
 func (p *plane) leadOnce(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	lock := &witness{Interface: &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
+		Client:     p.client.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: p.cfg.Name},
+	}}
 	var failed error
 	done := make(chan struct{})
-	started := false
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
-			Client:     p.client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: p.cfg.Name},
-		},
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
@@ -58,26 +59,51 @@ func (p *plane) leadOnce(ctx context.Context) error {
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
-				started = started || identity == p.cfg.Name
-				if identity != p.cfg.Name {
+				if identity != p.cfg.Name && identity != "" {
 					p.log.Info("another control plane leads", "leader", identity)
 				}
 			},
 		},
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("elect a leader: %w", err)
 	}
 	elector.Run(ctx)
-	if elector.IsLeader() || started {
-		select {
-		case <-done:
-		case <-time.After(renewDeadline):
-			// What is led did not stop in time, and another process may lead by now.
-			return errors.New("scheduler and controllers did not stop after the lease was lost")
-		}
+	if !lock.held.Load() {
+		return nil
 	}
-	return failed
+	timeout := time.NewTimer(leaseDuration - renewDeadline)
+	defer timeout.Stop()
+	select {
+	case <-done:
+		return failed
+	case <-timeout.C:
+		// What was led did not stop, and another process may lead from now on.
+		return errors.New("scheduler and controllers did not stop after the lease was lost")
+	}
+}
+
+// witness remembers that the lock was taken: from then on what is led is started, soon or already.
+type witness struct {
+	resourcelock.Interface
+	held atomic.Bool
+}
+
+// Create implements resourcelock.Interface.
+func (w *witness) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return w.note(r, w.Interface.Create(ctx, r))
+}
+
+// Update implements resourcelock.Interface.
+func (w *witness) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return w.note(r, w.Interface.Update(ctx, r))
+}
+
+func (w *witness) note(r resourcelock.LeaderElectionRecord, err error) error {
+	if err == nil && r.HolderIdentity == w.Identity() {
+		w.held.Store(true)
+	}
+	return err
 }
 
 // runLed runs scheduler and controllers until ctx ends or one of them fails.

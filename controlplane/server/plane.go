@@ -200,7 +200,3 @@ func pkiOptions(cfg *config.Config, log *slog.Logger) pki.Options {
 		ClusterDomain: cfg.ClusterDomain, ServerNames: cfg.ServerNames, Kubeconfig: cfg.Kubeconfig, ServerURL: cfg.LocalURL(), Log: log,
 	}
 }
-
-func versionText() string {
-	return version.Version + " (Kubernetes " + apiserver.KubernetesVersion + ")"
-}

@@ -57,17 +57,19 @@ func (p *plane) run(ctx context.Context) error {
 	start := func(g *errgroup.Group, ctx context.Context, name string, run func(context.Context) error) {
 		g.Go(func() error {
 			err := run(ctx)
-			// Nothing here ends by itself: whatever does, with or without an error, ends the process.
-			stopParts()
-			if err != nil && ctx.Err() == nil {
-				return fmt.Errorf("%s: %w", name, err)
+			// Whatever ends before it was told to ends the process.
+			defer stopParts()
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err == nil:
+				return fmt.Errorf("%s ended by itself", name)
 			}
-			return nil
+			return fmt.Errorf("%s: %w", name, err)
 		})
 	}
 	start(&ground, groundCtx, "etcd", p.etcd.Run)
 	start(&ground, groundCtx, "api server", p.api.Run)
-	p.log.Info("serving", "api", p.serving.Address().String(), "gateway", p.cfg.GatewayAddress(), "version", versionText())
 	for _, part := range p.parts {
 		start(&parts, partsCtx, part.name, p.whenReady(part.run))
 	}

@@ -4,6 +4,7 @@ package apps
 
 import (
 	"context"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -11,12 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-
-	"strconv"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle/controlplane/api/apps"
+	"coracle/controlplane/registry/core/pod"
 	"coracle/controlplane/registry/kind"
 )
+
+var templatePath = field.NewPath("spec", "template")
 
 var versions = []string{appsv1.SchemeGroupVersion.String()}
 
@@ -39,6 +42,12 @@ func Deployments() kind.Kind[*appsv1.Deployment] {
 				}
 			},
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate,
+			Warn: func(obj, old *appsv1.Deployment) []string {
+				if old == nil {
+					return pod.WarnTemplate(templatePath, &obj.Spec.Template, nil)
+				}
+				return pod.WarnTemplate(templatePath, &obj.Spec.Template, &old.Spec.Template)
+			},
 			Reset: []string{"status"},
 		},
 		Status: &kind.Strategy[*appsv1.Deployment]{
@@ -82,6 +91,12 @@ func ReplicaSets() kind.Kind[*appsv1.ReplicaSet] {
 				}
 			},
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate,
+			Warn: func(obj, old *appsv1.ReplicaSet) []string {
+				if old == nil {
+					return pod.WarnTemplate(templatePath, &obj.Spec.Template, nil)
+				}
+				return pod.WarnTemplate(templatePath, &obj.Spec.Template, &old.Spec.Template)
+			},
 			Reset: []string{"status"},
 		},
 		Status: &kind.Strategy[*appsv1.ReplicaSet]{

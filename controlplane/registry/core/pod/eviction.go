@@ -20,17 +20,8 @@ import (
 	"coracle/controlplane/api/policy"
 )
 
-// Budgets spends disruptions. Nil where poddisruptionbudgets are not served: then every eviction is allowed.
-type Budgets interface {
-	// Spend takes one disruption from the budget that covers the pod, or says (429) why there is none.
-	Spend(ctx context.Context, pod *corev1.Pod, dryRun bool) error
-}
-
-// Eviction serves pods/NAME/eviction: a deletion that budgets may refuse.
-type Eviction struct {
-	store   *REST
-	budgets Budgets
-}
+// Eviction serves pods/NAME/eviction. PodDisruptionBudgets are not served, so every eviction is allowed.
+type Eviction struct{ store *REST }
 
 var (
 	_ rest.NamedCreater             = &Eviction{}
@@ -94,11 +85,6 @@ func (r *Eviction) evict(ctx context.Context, name string, options *metav1.Delet
 		return apierrors.NewConflict(corev1.Resource("pods"), name, fmt.Errorf("the UID in the precondition (%s) is not that of the pod (%s)", *options.Preconditions.UID, pod.UID))
 	}
 	dry := dryrun.IsDryRun(options.DryRun)
-	if r.budgets != nil && !Disposable(pod) {
-		if err := r.budgets.Spend(ctx, pod, dry); err != nil {
-			return err
-		}
-	}
 	// From here on the pod that was judged is meant, not another one of its name.
 	options.Preconditions = &metav1.Preconditions{UID: &pod.UID}
 	if err := r.mark(ctx, name, options.Preconditions, dry); err != nil {
@@ -106,15 +92,6 @@ func (r *Eviction) evict(ctx context.Context, name string, options *metav1.Delet
 	}
 	_, _, err = r.store.Delete(ctx, name, rest.ValidateAllObjectFunc, options)
 	return err
-}
-
-// Disposable is true for pods whose eviction disrupts nothing: not started, finished, or going already.
-func Disposable(p *corev1.Pod) bool {
-	switch p.Status.Phase {
-	case corev1.PodSucceeded, corev1.PodFailed, corev1.PodPending:
-		return true
-	}
-	return p.DeletionTimestamp != nil
 }
 
 // mark puts the reason of its end on the pod, for those that watch it go.

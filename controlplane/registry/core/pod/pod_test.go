@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,5 +170,33 @@ func TestMergeLabelKeys(t *testing.T) {
 	anti := p.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector.MatchExpressions
 	if len(anti) != 1 || anti[0].Operator != metav1.LabelSelectorOpNotIn {
 		t.Errorf("anti-affinity: %v", anti)
+	}
+}
+
+func TestWarn(t *testing.T) {
+	p := withResources(corev1.ResourceRequirements{Limits: list("memory", "1500m"), Requests: list("memory", "1Mi")})
+	p.Name = "a.b"
+	p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](-1)
+	p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "A", Value: "2"}, {Name: "PATH", Value: "x"}, {Name: "PATH", Value: "y:$(PATH)"}, {Name: "B"}, {Name: "B"}}
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80}, {ContainerPort: 80}, {ContainerPort: 80, Protocol: "UDP"}}
+	want := []string{
+		"metadata.name: this is used in the Pod's hostname",
+		"spec.terminationGracePeriodSeconds: must be >= 0",
+		`spec.containers[0].env[1]: hides previous definition of "A"`,
+		`spec.containers[0].env[5]: duplicate of earlier definition of "B"`,
+		`spec.containers[0].resources.limits[memory]: fractional byte value "1500m"`,
+		"spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+	}
+	got := Warn(p, nil)
+	if len(got) != len(want) {
+		t.Fatalf("got %d warnings: %q", len(got), got)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("got %q, want %q", got[i], want[i])
+		}
+	}
+	if again := Warn(p, p.DeepCopy()); again != nil {
+		t.Errorf("an update that changes nothing warns: %q", again)
 	}
 }

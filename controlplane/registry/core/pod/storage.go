@@ -15,8 +15,8 @@ type Storage struct {
 	Eviction                  *Eviction
 }
 
-// Build makes the storage of pods. budgets may be nil.
-func Build(env kind.Env, budgets Budgets) (*Storage, error) {
+// Build makes the storage of pods.
+func Build(env kind.Env) (*Storage, error) {
 	k := Pods()
 	main, status, err := k.Build(env)
 	if err != nil {
@@ -32,7 +32,7 @@ func Build(env kind.Env, budgets Budgets) (*Storage, error) {
 		Resize:        k.Sub(env, main.Store, resize()),
 		Binding:       binding,
 		LegacyBinding: &LegacyBinding{binding},
-		Eviction:      &Eviction{store: pods, budgets: budgets},
+		Eviction:      &Eviction{store: pods},
 	}, nil
 }
 

@@ -35,6 +35,7 @@ func Pods() kind.Kind[*corev1.Pod] {
 			ValidateUpdate: core.ValidatePodUpdate,
 			Reset:          []string{"status"},
 			Graceful:       Graceful,
+			Warn:           Warn,
 		},
 		Status: &kind.Strategy[*corev1.Pod]{
 			Update:         prepareStatus,
