@@ -286,3 +286,44 @@ func TestConfig(t *testing.T) {
 		t.Errorf("no cgroups: %v", err)
 	}
 }
+
+// With systemd pods' groups are slices; they have their limits, and are gone with their drop-ins afterwards.
+func TestPodSlices(t *testing.T) {
+	if !systemdRuns() || os.Geteuid() != 0 {
+		t.Skip("needs root and systemd as the first process")
+	}
+	c, err := New(Config{Driver: DriverSystemd, PodPids: 100, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{with(list("cpu", "500m"), list("cpu", "1", "memory", "64Mi"))}}}
+	pod.UID = types.UID(fmt.Sprintf("0000-%d", os.Getpid()))
+	for range 2 {
+		parent, err := c.EnsurePod(t.Context(), pod)
+		if err != nil || !strings.HasPrefix(parent, "coracle-burstable-pod0000_") {
+			t.Fatalf("parent %q, %v", parent, err)
+		}
+	}
+	dir := c.slicePath("burstable", podPrefix+string(pod.UID))
+	controller, file := "memory", "memory.limit_in_bytes"
+	if c.unified {
+		controller, file = "", "memory.max"
+	}
+	if got := c.read(t, controller, dir, file); got != "67108864" {
+		t.Errorf("%s = %s", file, got)
+	}
+	if pods, err := c.Pods(t.Context()); !pods[pod.UID] || err != nil {
+		t.Errorf("Pods: %v %v", pods, err)
+	}
+	for range 2 {
+		if err := c.RemovePod(t.Context(), pod.UID); err != nil {
+			t.Error(err)
+		}
+	}
+	if pods, err := c.Pods(t.Context()); pods[pod.UID] || err != nil {
+		t.Errorf("left: %v %v", pods, err)
+	}
+	if left, _ := filepath.Glob("/run/systemd/*/coracle-burstable-pod0000_*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}

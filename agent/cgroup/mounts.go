@@ -22,7 +22,7 @@ func readMounts(root string) (mounts, error) {
 	if err := unix.Statfs(root, &st); err != nil {
 		return mounts{}, fmt.Errorf("cgroup: look at %s: %w; mount the cgroup file system there", root, err)
 	}
-	if int64(st.Type) == unix.CGROUP2_SUPER_MAGIC {
+	if uint32(st.Type) == unix.CGROUP2_SUPER_MAGIC {
 		return mounts{unified: true, points: map[string]string{"": root}}, nil
 	}
 	f, err := os.Open("/proc/self/mountinfo")

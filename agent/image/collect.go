@@ -35,7 +35,8 @@ func (m *Images) Collect(ctx context.Context, inUse map[string]bool, now time.Ti
 	if err := unix.Statfs(m.cfg.DiskPath, &st); err != nil {
 		return 0, fmt.Errorf("measure disk of images %s: %w", m.cfg.DiskPath, err)
 	}
-	disk := Disk{Capacity: int64(st.Blocks) * st.Bsize, Available: int64(st.Bavail) * st.Bsize}
+	block := uint64(st.Bsize)
+	disk := Disk{Capacity: int64(st.Blocks * block), Available: int64(st.Bavail * block)}
 	return m.collect(ctx, inUse, disk, now)
 }
 

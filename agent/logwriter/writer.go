@@ -86,18 +86,18 @@ func (w *Writer) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("log writer: epoll: %w", err)
 	}
-	defer unix.Close(epoll)
+	defer closeFD(epoll)
 	w.epoll = epoll
 	watch, err := w.watchDir()
 	if err != nil {
 		return err
 	}
-	defer unix.Close(watch)
+	defer closeFD(watch)
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("log writer: eventfd: %w", err)
 	}
-	defer unix.Close(stop)
+	defer closeFD(stop)
 	if err := w.poll(stop); err != nil {
 		return err
 	}
@@ -121,6 +121,9 @@ func (w *Writer) Run(ctx context.Context) error {
 	serving.Wait()
 	return err
 }
+
+// closeFD lets go of a descriptor that holds no data: what closing it says cannot be acted on.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func closeListener(l net.Listener) error {
 	if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

@@ -33,15 +33,13 @@ func (r *Runtime) Run(ctx context.Context) error {
 			away = false
 		})
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		if !away {
 			r.log.Warn("containerd's events are away", "err", err)
 			away = true
 		}
-		if !r.wait(ctx, pending) {
-			return nil
-		}
+		r.wait(ctx, pending)
 	}
 	return nil
 }
@@ -90,8 +88,8 @@ func (r *Runtime) follow(ctx context.Context, pending *pending, reaps *reaper, h
 	}
 }
 
-// wait pauses between connections, still handing out names; false when ctx ended.
-func (r *Runtime) wait(ctx context.Context, pending *pending) bool {
+// wait pauses between connections, still handing out names.
+func (r *Runtime) wait(ctx context.Context, pending *pending) {
 	timer := time.NewTimer(reconnectPause)
 	defer timer.Stop()
 	for {
@@ -100,9 +98,9 @@ func (r *Runtime) wait(ctx context.Context, pending *pending) bool {
 		case out <- next:
 			pending.taken()
 		case <-timer.C:
-			return true
+			return
 		case <-ctx.Done():
-			return false
+			return
 		}
 	}
 }
@@ -119,7 +117,7 @@ func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending
 	if err != nil {
 		return // of a newer containerd
 	}
-	id := ""
+	var id string
 	switch e := event.(type) {
 	case *apievents.TaskExit:
 		if e.ID != e.ContainerID {

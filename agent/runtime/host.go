@@ -100,7 +100,7 @@ func hostDevices(dir string) ([]specs.LinuxDevice, error) {
 			return nil
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
+		if unix.Lstat(path, &st) != nil {
 			return nil // gone since it was listed
 		}
 		kind := "b"
@@ -110,7 +110,7 @@ func hostDevices(dir string) ([]specs.LinuxDevice, error) {
 		mode := fs.FileMode(st.Mode & 0o7777)
 		uid, gid := st.Uid, st.Gid
 		out = append(out, specs.LinuxDevice{
-			Path: path, Type: kind, Major: int64(unix.Major(uint64(st.Rdev))), Minor: int64(unix.Minor(uint64(st.Rdev))),
+			Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
 			FileMode: &mode, UID: &uid, GID: &gid,
 		})
 		return nil

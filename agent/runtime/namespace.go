@@ -29,7 +29,7 @@ var (
 // pinned reports whether path is a namespace, not the plain file that a reboot leaves.
 func pinned(path string) bool {
 	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && int64(st.Type) == unix.NSFS_MAGIC
+	return unix.Statfs(path, &st) == nil && uint32(st.Type) == unix.NSFS_MAGIC
 }
 
 // makeNamespaces makes new namespaces, sets them up and pins them below dir. It runs in a thread

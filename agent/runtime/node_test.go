@@ -55,11 +55,15 @@ func newNode(t testing.TB, change func(*Config)) *node {
 	}
 	t.Cleanup(func() { _ = n.images.Close() })
 	root := fmt.Sprintf("/coracletest%d", os.Getpid())
-	if n.cgroups, err = cgroup.New(cgroup.Config{Root: root, Driver: cgroup.DriverCgroupfs, Log: log}); err != nil {
+	groups := cgroup.Config{Root: root, Driver: cgroup.DriverCgroupfs, Log: log}
+	if os.Getenv("CORACLE_CGROUP") == cgroup.DriverSystemd { // on a machine that systemd runs
+		groups.Root, groups.Driver = "", cgroup.DriverSystemd
+	}
+	if n.cgroups, err = cgroup.New(groups); err != nil {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { removeGroups(root) })
-	n.cfg = Config{Images: n.images, Namespace: "coracle", RunDir: n.runDir, Unified: n.cgroups.Unified(), Log: log}
+	n.cfg = Config{Images: n.images, Namespace: "coracle", RunDir: n.runDir, Unified: n.cgroups.Unified(), Systemd: n.cgroups.Systemd(), Log: log}
 	if change != nil {
 		change(&n.cfg)
 	}

@@ -137,7 +137,7 @@ func inRoot(root, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // nothing is written through it
 	f, err := in.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

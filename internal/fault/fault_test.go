@@ -26,7 +26,7 @@ func TestAsOfNilAndOfSameClass(t *testing.T) {
 		t.Error("nil got a class")
 	}
 	err := Invalid("no name")
-	if As(ErrInvalid, err) != err {
+	if again := As(ErrInvalid, err); again != err { //nolint:errorlint // the very same value is meant
 		t.Error("wrapped twice")
 	}
 }
