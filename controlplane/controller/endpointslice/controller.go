@@ -146,8 +146,10 @@ func (c *Controller) sliceChanged(before, after *discoveryv1.EndpointSlice) {
 	c.sliceSeen(after)
 }
 
+// endpointsSeen looks again at the service of the name. Endpoints without a service may be written before it: they are
+// nothing to act on.
 func (c *Controller) endpointsSeen(e *corev1.Endpoints) {
-	if e.Labels[endpointsManagedBy] == endpointsController {
+	if _, err := c.serviceLister.Services(e.Namespace).Get(e.Name); err == nil || e.Labels[endpointsManagedBy] == endpointsController {
 		c.loop.Add(key(e))
 	}
 }
@@ -161,24 +163,46 @@ func (c *Controller) reconcile(ctx context.Context, k types.NamespacedName) erro
 	if err != nil {
 		return fmt.Errorf("get service %s: %w", k, err)
 	}
-	if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName || s.DeletionTimestamp != nil {
-		return nil // its endpoints are somebody else's, or it has none
+	if s.DeletionTimestamp != nil {
+		return nil
+	}
+	if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName {
+		return c.mirror(ctx, s)
 	}
 	in, err := c.observe(s)
 	if err != nil {
 		return err
 	}
-	var sliceErr error
-	if ok, left := c.expected.Satisfied(k.String(), c.env.Now()); ok {
-		sliceErr = c.execute(ctx, k, MakePlan(in))
-	} else {
-		c.loop.AddAfter(k, left)
-	}
-	err = errors.Join(sliceErr, c.writeEndpoints(ctx, in))
-	if err != nil && !apierrors.IsConflict(sliceErr) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+	err = errors.Join(c.settleSlices(ctx, k, MakePlan(in)), c.writeEndpoints(ctx, in))
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		c.recorder.Eventf(s, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s: %v", k, err)
 	}
 	return err
+}
+
+// settleSlices carries a plan out, unless slices of the last one have not been seen yet.
+func (c *Controller) settleSlices(ctx context.Context, k types.NamespacedName, plan Plan) error {
+	ok, left := c.expected.Satisfied(k.String(), c.env.Now())
+	if !ok {
+		c.loop.AddAfter(k, left)
+		return nil
+	}
+	return c.execute(ctx, k, plan)
+}
+
+// mirror keeps slices like the Endpoints that a user wrote for a service without selector.
+func (c *Controller) mirror(ctx context.Context, s *corev1.Service) error {
+	has, err := c.endpointsLister.Endpoints(s.Namespace).Get(s.Name)
+	if err != nil {
+		has = nil // a cache lister knows no other error than that there are none
+	}
+	mirrored, err := c.sliceLister.EndpointSlices(s.Namespace).List(labels.SelectorFromSet(labels.Set{
+		discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: MirroredBy,
+	}))
+	if err != nil {
+		return fmt.Errorf("list mirrored endpoint slices of service %s: %w", key(s), err)
+	}
+	return c.settleSlices(ctx, key(s), PlanMirror(s, has, mirrored))
 }
 
 // observe reads what MakePlan needs from the caches.

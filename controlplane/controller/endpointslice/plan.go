@@ -1,8 +1,9 @@
 // Package endpointslice keeps the EndpointSlices, and the older Endpoints, of services that have a
-// selector.
+// selector, and mirrors into slices the Endpoints that users write for services without one.
 //
 // desired.go says which endpoints a service has, plan.go how to lay them out in slices with as few
-// writes as can be, endpoints.go the same for the single Endpoints object; all three are pure.
+// writes as can be, endpoints.go the same for the single Endpoints object, mirror.go the way from Endpoints to slices; all
+// are pure.
 // controller.go carries the plan out. Slices that another controller manages are never touched.
 package endpointslice
 
@@ -16,6 +17,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"coracle/controlplane/controller/owner"
@@ -45,13 +47,31 @@ type Plan struct {
 // Empty is true where the slices are right.
 func (p Plan) Empty() bool { return len(p.Create)+len(p.Update)+len(p.Delete) == 0 }
 
+// frame is what all slices of one service have in common.
+type frame struct {
+	namespace, prefix string
+	labels            map[string]string
+	owner             metav1.Object
+	kind              schema.GroupVersionKind // of the owner
+	trigger           time.Time
+}
+
 // MakePlan decides. It does not change its input.
 func MakePlan(in Input) Plan {
-	want := desired(in)
-	trigger := triggerTime(in)
+	s := in.Service
+	f := frame{
+		namespace: s.Namespace, prefix: s.Name, labels: labelsFor(s), owner: s, kind: corev1.SchemeGroupVersion.WithKind("Service"),
+		trigger: triggerTime(in),
+	}
+	return f.arrange(desired(in), in.Slices, families(s))
+}
+
+// arrange fits the wanted groups into the slices there are. Of each family that has no group one empty slice is kept, so
+// that readers know that the service was looked at.
+func (f frame) arrange(want map[groupKey]*group, has []*discoveryv1.EndpointSlice, families []corev1.IPFamily) Plan {
 	var plan Plan
 	existing := map[groupKey][]*discoveryv1.EndpointSlice{}
-	for _, s := range in.Slices {
+	for _, s := range has {
 		if s.DeletionTimestamp == nil {
 			k := groupKey{s.AddressType, portsKey(s.Ports)}
 			existing[k] = append(existing[k], s)
@@ -63,27 +83,24 @@ func MakePlan(in Input) Plan {
 			spare[k.kind] = append(spare[k.kind], list...)
 		}
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(want), compareKeys) {
-		layOut(in, want[k], existing[k], trigger, &plan)
-	}
 	served := map[discoveryv1.AddressType]bool{}
-	for k := range want {
+	for _, k := range slices.SortedFunc(maps.Keys(want), compareKeys) {
+		f.layOut(want[k], existing[k], &plan)
 		served[k.kind] = true
 	}
-	for _, family := range families(in.Service) {
+	for _, family := range families {
 		kind := discoveryv1.AddressType(family)
 		if served[kind] {
 			continue
 		}
-		// A service without endpoints keeps one empty slice, so that readers know that it was looked at.
 		list := spare[kind]
 		slices.SortFunc(list, bySize)
 		g := &group{family: family}
 		if len(list) == 0 {
-			plan.Create = append(plan.Create, newSlice(in, g, nil, trigger))
+			plan.Create = append(plan.Create, f.newSlice(g, nil))
 			continue
 		}
-		change(in, g, list[0], nil, trigger, &plan)
+		f.change(g, list[0], nil, &plan)
 		spare[kind] = list[1:]
 	}
 	for _, list := range spare {
@@ -104,7 +121,7 @@ func bySize(a, b *discoveryv1.EndpointSlice) int {
 
 // layOut fits the endpoints of one group into its slices: what is there stays where it is, what is new goes
 // first into slices that change anyway, then into the fullest with room for all the rest, then into new ones.
-func layOut(in Input, g *group, list []*discoveryv1.EndpointSlice, trigger time.Time, plan *Plan) {
+func (f frame) layOut(g *group, list []*discoveryv1.EndpointSlice, plan *Plan) {
 	slices.SortFunc(list, bySize)
 	missing := maps.Clone(g.endpoints)
 	kept := make([][]discoveryv1.Endpoint, len(list))
@@ -152,20 +169,20 @@ func layOut(in Input, g *group, list []*discoveryv1.EndpointSlice, trigger time.
 			plan.Delete = append(plan.Delete, s)
 			continue
 		}
-		change(in, g, s, kept[i], trigger, plan)
+		f.change(g, s, kept[i], plan)
 	}
 	for len(rest) > 0 {
 		n := min(maxEndpoints, len(rest))
-		plan.Create = append(plan.Create, newSlice(in, g, rest[:n], trigger))
+		plan.Create = append(plan.Create, f.newSlice(g, rest[:n]))
 		rest = rest[n:]
 	}
 }
 
 // change plans an update of s to hold exactly these endpoints, if it differs in anything.
-func change(in Input, g *group, s *discoveryv1.EndpointSlice, endpoints []discoveryv1.Endpoint, trigger time.Time, plan *Plan) {
-	next := newSlice(in, g, endpoints, trigger)
+func (f frame) change(g *group, s *discoveryv1.EndpointSlice, endpoints []discoveryv1.Endpoint, plan *Plan) {
+	next := f.newSlice(g, endpoints)
 	if equality.Semantic.DeepEqual(endpoints, s.Endpoints) && portsKey(s.Ports) == portsKey(g.ports) &&
-		maps.Equal(next.Labels, s.Labels) && metav1.IsControlledBy(s, in.Service) {
+		maps.Equal(next.Labels, s.Labels) && metav1.IsControlledBy(s, f.owner) {
 		return
 	}
 	updated := s.DeepCopy()
@@ -183,13 +200,13 @@ func change(in Input, g *group, s *discoveryv1.EndpointSlice, endpoints []discov
 	plan.Update = append(plan.Update, updated)
 }
 
-func newSlice(in Input, g *group, endpoints []discoveryv1.Endpoint, trigger time.Time) *discoveryv1.EndpointSlice {
+func (f frame) newSlice(g *group, endpoints []discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			GenerateName:    in.Service.Name + "-",
-			Namespace:       in.Service.Namespace,
-			Labels:          labelsFor(in.Service),
-			OwnerReferences: []metav1.OwnerReference{owner.Reference(in.Service, serviceKind)},
+			GenerateName:    f.prefix + "-",
+			Namespace:       f.namespace,
+			Labels:          maps.Clone(f.labels),
+			OwnerReferences: []metav1.OwnerReference{owner.Reference(f.owner, f.kind)},
 		},
 		AddressType: discoveryv1.AddressType(g.family),
 		Endpoints:   endpoints,
@@ -201,13 +218,11 @@ func newSlice(in Input, g *group, endpoints []discoveryv1.Endpoint, trigger time
 	if s.Ports == nil {
 		s.Ports = []discoveryv1.EndpointPort{}
 	}
-	if !trigger.IsZero() {
-		s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: trigger.UTC().Format(time.RFC3339Nano)}
+	if !f.trigger.IsZero() {
+		s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: f.trigger.UTC().Format(time.RFC3339Nano)}
 	}
 	return s
 }
-
-var serviceKind = corev1.SchemeGroupVersion.WithKind("Service")
 
 // labelsFor are the service's own labels and those by which slices are found.
 func labelsFor(s *corev1.Service) map[string]string {
