@@ -31,7 +31,7 @@ func containerd(ctx context.Context, cfg config.Config) Finding {
 	if err != nil {
 		return fail(name, err.Error(), install)
 	}
-	defer images.Close()
+	defer func() { _ = images.Close() }() // asked one question
 	ctx, cancel := context.WithTimeout(ctx, containerdTimeout)
 	defer cancel()
 	v, err := images.Client().Version(ctx)

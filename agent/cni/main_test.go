@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,19 +29,15 @@ func TestMain(m *testing.M) {
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		if exit := (*exec.ExitError)(nil); !asExit(err, &exit) {
-			fmt.Fprintln(os.Stderr, "run the tests in namespaces:", err)
-		}
-		os.Exit(1)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		os.Exit(0)
+	case !errors.As(err, &exit):
+		fmt.Fprintln(os.Stderr, "run the tests in namespaces:", err)
 	}
-	os.Exit(0)
-}
-
-func asExit(err error, target **exec.ExitError) bool {
-	e, ok := err.(*exec.ExitError)
-	*target = e
-	return ok
+	os.Exit(1)
 }
 
 // needNode skips a test that wants to run plugins where that cannot be.

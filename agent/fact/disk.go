@@ -19,9 +19,9 @@ func ReadDisk(path string) (Disk, error) {
 		return Disk{}, fmt.Errorf("file system of %s: %w", path, err)
 	}
 	// Frsize is the unit of Blocks; some FUSE file systems leave it 0.
-	unit := int64(st.Frsize)
+	unit := int64(st.Frsize) //nolint:unconvert // 32 bits wide on some architectures
 	if unit == 0 {
-		unit = int64(st.Bsize)
+		unit = int64(st.Bsize) //nolint:unconvert // likewise
 	}
 	return Disk{
 		Total: int64(st.Blocks) * unit, Available: int64(st.Bavail) * unit,

@@ -25,7 +25,7 @@ func try() error {
 	if err != nil {
 		return fmt.Errorf("make a network namespace: %w", err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }() // the namespace goes with the thread
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "try-bridge"}}); err != nil {
 		return fmt.Errorf("make a bridge: %w", err)
 	}

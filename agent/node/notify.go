@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -20,8 +21,8 @@ func Notify(state string) error {
 	if err != nil {
 		return fmt.Errorf("tell systemd %s: %w", state, err)
 	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte(state)); err != nil {
+	_, err = conn.Write([]byte(state))
+	if err := errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("tell systemd %s: %w", state, err)
 	}
 	return nil

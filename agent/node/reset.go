@@ -39,13 +39,12 @@ func Reset(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	return errors.Join(err, s.Close(), removeState(cfg, err == nil))
 }
 
-func reset(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+func reset(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
 	n := &Node{cfg: cfg, log: log}
 	if err := n.buildRuntime(); err != nil {
 		return err
 	}
-	defer n.images.Close()
-	var err error
+	defer func() { err = errors.Join(err, n.images.Close()) }()
 	if n.cni, err = cni.New(cni.Config{
 		ConfDir: cfg.CNI.ConfDir, BinDirs: cfg.CNI.BinDirs, CacheDir: cfg.CNICacheDir(), RunDir: cfg.RunDir,
 		Own: cni.Own{File: cfg.CNI.ConfFile, Bridge: cfg.CNI.Bridge}, Parallel: cfg.CNIParallel(), Log: log,

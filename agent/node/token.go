@@ -86,7 +86,7 @@ func (t *tokens) Run(ctx context.Context) error {
 			if !ok {
 				return nil // the store was closed: the agent ends
 			}
-			if !c.All && !c.Completed && !(c.Removed && c.Kind == store.KindPod) {
+			if podGone := c.Removed && c.Kind == store.KindPod; !c.All && !c.Completed && !podGone {
 				continue
 			}
 		}
