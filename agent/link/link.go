@@ -151,18 +151,22 @@ func handleAt(path string) (h *netlink.Handle, done func(), err error) {
 		}
 		return nil, nil, fmt.Errorf("network namespace %s: %w", path, err)
 	}
-	h, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if cerr := ns.Close(); err == nil && cerr != nil {
-		err = cerr
+	if isNamespace(ns) {
+		h, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	} else {
+		err = ErrNotFound
 	}
-	if err != nil {
-		if errors.Is(err, unix.EINVAL) {
-			// The file is there but no namespace is mounted on it: what a power cut leaves.
-			err = ErrNotFound
-		}
+	if err := errors.Join(err, ns.Close()); err != nil {
 		return nil, nil, fmt.Errorf("enter network namespace %s: %w", path, err)
 	}
 	return h, h.Close, nil
+}
+
+// isNamespace tells a namespace from the plain file under its mount point, which is all that a power cut leaves.
+func isNamespace(ns netns.NsHandle) bool {
+	var fs unix.Statfs_t
+	err := unix.Fstatfs(int(ns), &fs)
+	return err == nil && (fs.Type == unix.NSFS_MAGIC || fs.Type == unix.PROC_SUPER_MAGIC)
 }
 
 func notFound(err error) error {
