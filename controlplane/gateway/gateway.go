@@ -29,6 +29,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -92,6 +94,7 @@ type Gateway struct {
 	nodes   *mailbox[string, nodeReport]
 	events  *mailbox[string, eventReport]
 	leases  *mailbox[string, struct{}]
+	written written
 	broker  *broker
 	peers   *peers
 	readers sync.WaitGroup // receive loops, which end when their connection does
@@ -120,7 +123,7 @@ func New(c Config) (*Gateway, error) {
 		c: c, roots: x509.NewCertPool(), limits: newJoinLimits(),
 		pods: newMailbox[podRef, podReport]("pod status"), nodes: newMailbox[string, nodeReport]("node status"),
 		events: newMailbox[string, eventReport]("event"), leases: newMailbox[string, struct{}]("node lease"),
-		broker:   newBroker(),
+		written: written{pods: map[types.UID]*v1.Pod{}}, broker: newBroker(),
 		sessions: map[string]*session{}, watching: map[key]map[*session]bool{},
 		ended: map[string]time.Time{}, expect: map[string]time.Duration{},
 	}

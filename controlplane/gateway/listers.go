@@ -127,6 +127,7 @@ func (g *Gateway) changed(kind string, before, after any) {
 }
 
 func (g *Gateway) changedPod(old, pod *v1.Pod) {
+	g.written.seen(old, pod)
 	for _, p := range []*v1.Pod{old, pod} {
 		if p == nil || p.Spec.NodeName == "" {
 			continue

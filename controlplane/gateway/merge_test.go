@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 )
 
@@ -119,5 +120,35 @@ func TestNodeLabels(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"foo.k8s.io/x", "node-restriction.kubernetes.io/x", "node-role.kubernetes.io/control-plane"}, refused); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWhatWasWrittenIsUsedUntilTheInformerHasIt(t *testing.T) {
+	at := func(rv string) *v1.Pod {
+		return &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: rv}}
+	}
+	w := written{pods: map[types.UID]*v1.Pod{}}
+	if w.newer("u", at("5")) != nil {
+		t.Error("something out of nothing")
+	}
+	w.put(at("9"))
+	if got := w.newer("u", at("7")); got == nil || got.ResourceVersion != "9" {
+		t.Errorf("got %v", got)
+	}
+	if got := w.newer("u", nil); got == nil {
+		t.Error("the informer has not seen the pod at all")
+	}
+	w.seen(at("7"), at("8"))
+	if w.newer("u", at("8")) == nil {
+		t.Error("forgotten too early")
+	}
+	w.seen(at("8"), at("10")) // 10 is after 9, not before
+	if len(w.pods) != 0 {
+		t.Error("kept for ever")
+	}
+	w.put(at("11"))
+	w.seen(at("11"), nil)
+	if len(w.pods) != 0 {
+		t.Error("kept after the pod")
 	}
 }

@@ -3,12 +3,14 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/ptr"
 
 	nodev1 "coracle/proto/node/v1"
@@ -68,6 +70,9 @@ func (g *Gateway) reportPod(ctx context.Context, ref podRef) error {
 func (g *Gateway) writePod(ctx context.Context, ref podRef, r podReport) (gone bool, err error) {
 	pods := g.c.Client.CoreV1().Pods(ref.namespace)
 	pod, err := g.world.pod.Pods(ref.namespace).Get(ref.name)
+	if newer := g.written.newer(ref.uid, pod); newer != nil {
+		pod, err = newer, nil
+	}
 	if err != nil || pod.UID != ref.uid || pod.Spec.NodeName != r.from.node {
 		// The informer may be behind: only the API itself may say that a pod is gone.
 		pod, err = pods.Get(ctx, ref.name, metav1.GetOptions{})
@@ -121,6 +126,7 @@ func (g *Gateway) updatePodStatus(ctx context.Context, pod *v1.Pod, ref podRef, 
 		after, err := pods.UpdateStatus(ctx, &next, metav1.UpdateOptions{}) // the uid in it is a precondition
 		switch {
 		case err == nil:
+			g.written.put(after)
 			return after, nil
 		case apierrors.IsNotFound(err):
 			return nil, nil
@@ -131,7 +137,7 @@ func (g *Gateway) updatePodStatus(ctx context.Context, pod *v1.Pod, ref podRef, 
 		case !apierrors.IsConflict(err) || try == tries:
 			return nil, err
 		}
-		// The informer had not yet seen the last write.
+		// Somebody else wrote and the informer has not seen it yet.
 		pod, err = pods.Get(ctx, ref.name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) || err == nil && pod.UID != ref.uid {
 			return nil, nil
@@ -140,4 +146,51 @@ func (g *Gateway) updatePodStatus(ctx context.Context, pod *v1.Pod, ref podRef, 
 			return nil, err
 		}
 	}
+}
+
+// written holds the pods as this gateway wrote them, until the informer has caught up. A pod
+// that starts has several statuses within a moment, and a write over what the informer still
+// shows would be a conflict, a read and a second write.
+type written struct {
+	mu   sync.Mutex
+	pods map[types.UID]*v1.Pod
+}
+
+func (w *written) put(pod *v1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pods[pod.UID] = pod
+}
+
+// newer returns what was written if the informer's pod, which may be nil, is older.
+func (w *written) newer(uid types.UID, seen *v1.Pod) *v1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pod := w.pods[uid]
+	if pod == nil || seen != nil && seen.UID == uid && !older(seen, pod) {
+		delete(w.pods, uid)
+		return nil
+	}
+	return pod
+}
+
+// seen forgets what the informer has caught up with. The pod is gone where after is nil.
+func (w *written) seen(before, after *v1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if after == nil {
+		if before != nil {
+			delete(w.pods, before.UID)
+		}
+		return
+	}
+	if pod := w.pods[after.UID]; pod != nil && !older(after, pod) {
+		delete(w.pods, after.UID)
+	}
+}
+
+// older compares two states of one object; states that cannot be compared are not older.
+func older(a, b *v1.Pod) bool {
+	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err == nil && order < 0
 }
