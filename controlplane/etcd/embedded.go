@@ -68,10 +68,12 @@ func startEmbedded(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// abandon gives back what is held beside the server itself. The kernel would do the same at the process's end, but for
+// the socket's folder, which nobody misses.
 func (s *Server) abandon() {
 	s.lock.Close()
 	if s.socketDir != "" {
-		os.RemoveAll(s.socketDir)
+		_ = os.RemoveAll(s.socketDir)
 	}
 }
 

@@ -106,9 +106,6 @@ func (s *Server) Close() {
 		s.closing.Store(true)
 		s.embedded.Close()
 		<-s.embedded.Server.StopNotify()
-		if s.socketDir != "" {
-			os.RemoveAll(s.socketDir)
-		}
-		s.lock.Close()
+		s.abandon()
 	})
 }

@@ -64,7 +64,7 @@ func status(ctx context.Context, endpoint string, config *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	if _, err = client.Status(ctx, endpoint); err != nil {

@@ -36,7 +36,7 @@ func (p *plane) bootstrap(ctx context.Context) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the server is stopping
 		}
 		if err.Error() != reported {
 			reported = err.Error()

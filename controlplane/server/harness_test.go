@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -183,8 +184,8 @@ func eventually(t *testing.T, what string, check func() error) {
 // wantStatus fails the test unless err is an API error with the code whose message contains text.
 func wantStatus(t *testing.T, err error, code int, text string) {
 	t.Helper()
-	status, ok := err.(apierrors.APIStatus)
-	if !ok || int(status.Status().Code) != code || !strings.Contains(status.Status().Message, text) {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || int(status.Status().Code) != code || !strings.Contains(status.Status().Message, text) {
 		t.Fatalf("got %v, want status %d with %q", err, code, text)
 	}
 }

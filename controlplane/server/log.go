@@ -3,33 +3,10 @@ package server
 import (
 	"context"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/klog/v2"
-
-	"coracle/controlplane/config"
 )
-
-// defaultMemoryLimit is soft: near it the collector works harder. Measured idle use is well below.
-const defaultMemoryLimit = 80 << 20
-
-// limitMemory applies cfg.MemoryLimit. GOMEMLIMIT in the environment wins over the default.
-func limitMemory(cfg *config.Config, log *slog.Logger) {
-	limit := int64(defaultMemoryLimit)
-	if cfg.MemoryLimit != "" {
-		q, err := resource.ParseQuantity(cfg.MemoryLimit)
-		if err != nil {
-			log.Warn("memory limit ignored", "memoryLimit", cfg.MemoryLimit, "err", err)
-			return
-		}
-		limit = q.Value()
-	} else if current := debug.SetMemoryLimit(-1); current < limit*1024 {
-		return // GOMEMLIMIT is set
-	}
-	debug.SetMemoryLimit(limit)
-}
 
 // captureLogs sends what the Kubernetes libraries log to log: errors and warnings as they are, the rest, which tells of
 // every controller that starts, as debug.

@@ -72,7 +72,7 @@ func build(ctx context.Context, cfg *config.Config, log *slog.Logger, store *etc
 	}
 	for _, step := range []func() error{p.connect, p.addAuth, p.addGateway, p.addControl, p.addAPI} {
 		if err := step(); err != nil {
-			p.serving.Close()
+			_ = p.serving.Close() // the first error is the one to tell
 			return nil, err
 		}
 	}

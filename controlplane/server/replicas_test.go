@@ -153,3 +153,11 @@ func TestAPIAddresses(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestMemoryLimitFollowsTheHeap(t *testing.T) {
+	for live, want := range map[uint64]int64{0: 80 << 20, 20 << 20: 80 << 20, 100 << 20: 180 << 20} {
+		if got := memoryLimit(live); got != want {
+			t.Errorf("%d MB live: limit %d MB, want %d MB", live>>20, got>>20, want>>20)
+		}
+	}
+}

@@ -24,7 +24,7 @@ import (
 // Run serves until ctx ends (nil) or a part fails for good. cfg must be complete.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	captureLogs(log)
-	limitMemory(cfg, log)
+	follow := limitMemory(cfg, log)
 	store, err := etcd.Start(ctx, etcd.Config{
 		Dir: cfg.EtcdDir(), Endpoints: cfg.Etcd.Endpoints,
 		TLS: etcd.TLS{CAFile: cfg.Etcd.CAFile, CertFile: cfg.Etcd.CertFile, KeyFile: cfg.Etcd.KeyFile},
@@ -41,6 +41,9 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	p, err := build(ctx, cfg, log, store, material)
 	if err != nil {
 		return err
+	}
+	if follow {
+		p.parts = append(p.parts, part{"memory", followMemory})
 	}
 	return p.run(ctx)
 }

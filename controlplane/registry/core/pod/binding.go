@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -104,7 +105,7 @@ func (r *Binding) assign(ctx context.Context, name string, binding *corev1.Bindi
 	switch {
 	case err == nil:
 		return nil
-	case refused != nil && err == refused:
+	case refused != nil && errors.Is(err, refused):
 		return apierrors.NewConflict(corev1.Resource("pods/binding"), name, err)
 	}
 	return storeerr.InterpretUpdateError(err, corev1.Resource("pods/binding"), name)

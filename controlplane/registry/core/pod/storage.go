@@ -18,16 +18,16 @@ type Storage struct {
 // Build makes the storage of pods.
 func Build(env kind.Env) (*Storage, error) {
 	k := Pods()
-	main, status, err := k.Build(env)
+	main, _, err := k.Build(env)
 	if err != nil {
 		return nil, err
 	}
 	main.ReturnDeletedObject = true
-	status = k.Sub(env, main.Store, *k.Status)
 	binding := &Binding{store: main.Store}
 	pods := &REST{main}
 	return &Storage{
-		Pods: pods, Status: status,
+		Pods:          pods,
+		Status:        k.Sub(env, main.Store, *k.Status),
 		Ephemeral:     k.Sub(env, main.Store, ephemeral()),
 		Resize:        k.Sub(env, main.Store, resize()),
 		Binding:       binding,

@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"coracle/controlplane/api/core"
 	"coracle/controlplane/registry/kind"
@@ -50,10 +49,8 @@ func ephemeral() kind.Strategy[*corev1.Pod] {
 }
 
 func resize() kind.Strategy[*corev1.Pod] {
-	return kind.Strategy[*corev1.Pod]{Update: prepareResize, ValidateUpdate: validateResize}
+	return kind.Strategy[*corev1.Pod]{Update: prepareResize, ValidateUpdate: core.ValidatePodResize}
 }
-
-func validateResize(obj, old *corev1.Pod) field.ErrorList { return core.ValidatePodResize(obj, old) }
 
 // Fields are the fields pods can be selected by.
 func Fields(p *corev1.Pod) fields.Set {

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -31,11 +32,16 @@ type addresses struct {
 	prefix netip.Prefix
 }
 
-// addressErrors by class: both are the client's to mend.
+// takenError and outsideError are the client's to mend.
 type takenError struct{ ip netip.Addr }
 
 func (e takenError) Error() string {
 	return fmt.Sprintf("failed to allocate IP %s: provided IP is already allocated", e.ip)
+}
+
+func isTaken(err error) bool {
+	var taken takenError
+	return errors.As(err, &taken)
 }
 
 type outsideError struct {
@@ -66,7 +72,7 @@ func (a *addresses) claimAny(ctx context.Context, s *corev1.Service, dryRun []st
 	for range blindTries {
 		ip := host(a.prefix, static+rand.Uint64N(size-static))
 		err := a.claim(ctx, ip, s, dryRun)
-		if _, taken := err.(takenError); !taken {
+		if !isTaken(err) {
 			return ip, err
 		}
 	}
@@ -86,7 +92,7 @@ func (a *addresses) claimAny(ctx context.Context, s *corev1.Service, dryRun []st
 				continue
 			}
 			err := a.claim(ctx, ip, s, dryRun)
-			if _, taken := err.(takenError); !taken {
+			if !isTaken(err) {
 				return ip, err
 			}
 			used[ip] = true

@@ -130,9 +130,8 @@ func (t *transaction) claimIP(ctx context.Context, s, old *corev1.Service, dryRu
 		s.Spec.ClusterIP, s.Spec.ClusterIPs = ip.String(), []string{ip.String()}
 		return nil
 	}
-	var taken takenError
 	var outside outsideError
-	if errors.As(err, &taken) || errors.As(err, &outside) {
+	if isTaken(err) || errors.As(err, &outside) {
 		return field.ErrorList{field.Invalid(at, s.Spec.ClusterIPs, err.Error())}
 	}
 	if errors.Is(err, errNoAddress) {
