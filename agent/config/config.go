@@ -38,9 +38,6 @@ type Config struct {
 
 	// Runtime is the OCI runtime: "crun", "runc", or "auto" for crun where it is installed and works here.
 	Runtime string `json:"runtime,omitempty"`
-	// RuntimeHandlers maps a RuntimeClass handler to a containerd runtime name, such as
-	// kata: io.containerd.kata.v2.
-	RuntimeHandlers map[string]string `json:"runtimeHandlers,omitempty"`
 	// PodsPerShim is how many pods share one containerd shim. 1 isolates best; 10 saves 4 MB for each pod.
 	PodsPerShim int `json:"podsPerShim,omitempty"`
 	// MaxPods is the node's pod capacity.

@@ -95,7 +95,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 	var path string
 	f := newFlagSet("run", &c, &path)
 	set := map[string]string{
-		"node-name": "n1", "server": "h:1", "containerd-snapshotter": "native", "runtime-handlers": "kata=io.containerd.kata.v2",
+		"node-name": "n1", "server": "h:1", "containerd-snapshotter": "native",
 		"cluster-dns": "10.96.0.10", "cluster-domain": "c.local", "pod-cidr": "10.1.0.0/24", "node-ip": "10.0.0.1",
 		"labels": "a=b", "taints": "a=b:NoSchedule", "reserved": "cpu=100m", "cni-mtu": "1400",
 	}

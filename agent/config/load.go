@@ -100,7 +100,6 @@ func bind(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.CNI.Bridge, "cni-bridge", c.CNI.Bridge, "bridge of the agent's own conflist")
 	f.IntVar(&c.CNI.MTU, "cni-mtu", c.CNI.MTU, "MTU of the agent's own conflist (0: that of the default route's link)")
 	f.StringVar(&c.Runtime, "runtime", c.Runtime, "OCI runtime: auto, crun or runc")
-	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handlers", c.RuntimeHandlers, "RuntimeClass handler=containerd runtime")
 	f.IntVar(&c.PodsPerShim, "pods-per-shim", c.PodsPerShim, "pods that share one containerd shim")
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pod capacity of the node")
 	f.StringVar(&c.CgroupDriver, "cgroup-driver", c.CgroupDriver, "auto, systemd or cgroupfs")

@@ -58,11 +58,6 @@ func (c *Config) validateNames(fail func(string, string, ...any)) {
 	if c.Containerd.Namespace == "" || strings.ContainsAny(c.Containerd.Namespace, "/ ") {
 		fail("containerd.namespace", "%q is not a name that containerd takes", c.Containerd.Namespace)
 	}
-	for h := range c.RuntimeHandlers {
-		for _, m := range validation.IsDNS1123Label(h) {
-			fail("runtimeHandlers", "%q: %s", h, m)
-		}
-	}
 }
 
 func (c *Config) validatePaths(fail func(string, string, ...any)) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -63,7 +64,12 @@ func (n *network) Run(ctx context.Context) error {
 	poke := make(chan struct{}, 1) // one slot: "look again"
 	var watching sync.WaitGroup
 	defer watching.Wait()
-	watching.Go(func() { n.watchLinks(ctx, poke) })
+	watching.Go(func() { n.watch(ctx, "addresses", poke, link.Watch) })
+	watching.Go(func() {
+		n.watch(ctx, "firewall rules", poke, func(ctx context.Context, changed func()) error {
+			return nft.Watch(ctx, n.masquerade().Table, changed)
+		})
+	})
 
 	n.look()
 	resync := time.NewTicker(networkResync)
@@ -89,15 +95,20 @@ func (n *network) Run(ctx context.Context) error {
 	}
 }
 
-func (n *network) watchLinks(ctx context.Context, poke chan<- struct{}) {
+// watch keeps a subscription going; what it may have missed is looked at after it broke.
+func (n *network) watch(ctx context.Context, what string, poke chan<- struct{}, run func(context.Context, func()) error) {
+	said := ""
 	for ctx.Err() == nil {
-		err := link.Watch(ctx, func() { signal(poke) })
+		err := run(ctx, func() { signal(poke) })
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Warn("changes of addresses are not seen", "retry", watchRetry, "err", err)
+		if text := fmt.Sprint(err); text != said {
+			n.log.Warn("changes are seen late", "what", what, "retry", watchRetry, "err", err)
+			said = text
+		}
 		pause(ctx, watchRetry)
-		signal(poke) // for what was missed
+		signal(poke)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -153,7 +154,7 @@ func (n *Node) buildRuntime() (err error) {
 	n.runtime, err = containers.New(containers.Config{
 		Images: n.images, Namespace: n.cfg.Containerd.Namespace, RunDir: n.cfg.RunDir, LogSocket: n.cfg.LogSocket(),
 		OCIRuntime: n.cfg.Runtime, PodsPerShim: n.cfg.PodsPerShim,
-		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), Log: n.log,
+		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
 	})
 	return err
 }

@@ -278,6 +278,19 @@ func TestIsland(t *testing.T) {
 		t.Error(err)
 	}
 
+	// A firewall that is reloaded takes the rules of pods with it; they are back within 2 s.
+	if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
+		t.Fatalf("flush: %v: %s", err, out)
+	}
+	flushed := time.Now()
+	eventually(t, func() bool {
+		out, err := exec.Command("nft", "list", "table", "ip", "coracle-cnode0").CombinedOutput()
+		return err == nil && strings.Contains(string(out), "masquerade")
+	})
+	if took := time.Since(flushed); took > 2*time.Second {
+		t.Errorf("rules were back after %s", took)
+	}
+
 	stop()
 	if !alive(first) {
 		t.Fatal("the container ended with the agent")

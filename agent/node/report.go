@@ -115,7 +115,7 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 	defer r.mu.Unlock()
 	live := fact.Live{
 		Hostname: hostname, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
-		Handlers: handlers(r.n.cfg.RuntimeHandlers), Problems: problems, Pressure: r.pressure.Observe(now, facts),
+		Handlers: handlers(), Problems: problems, Pressure: r.pressure.Observe(now, facts),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
 	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
@@ -171,19 +171,10 @@ func trimDebian(v string) string {
 	return v
 }
 
-// handlers are the RuntimeClass handlers that pods may name; the empty one is the default.
-func handlers(configured map[string]string) []v1.NodeRuntimeHandler {
-	names := []string{""}
-	for name := range configured {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+// handlers are what pods may name as the handler of their RuntimeClass: the default alone.
+func handlers() []v1.NodeRuntimeHandler {
 	no := false
-	out := make([]v1.NodeRuntimeHandler, 0, len(names))
-	for _, name := range names {
-		out = append(out, v1.NodeRuntimeHandler{
-			Name: name, Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &no, UserNamespaces: &no},
-		})
-	}
-	return out
+	return []v1.NodeRuntimeHandler{{
+		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &no, UserNamespaces: &no},
+	}}
 }
