@@ -99,10 +99,6 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	hostname, err := fact.Hostname()
-	if err != nil {
-		hostname = r.n.name
-	}
 	now := time.Now()
 	var problems []string
 	if p := r.askContainerd(ctx, now); p != "" {
@@ -114,7 +110,9 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	live := fact.Live{
-		Hostname: hostname, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
+		// As with a kubelet that was given a name: the label and the address say the node's name, so
+		// that several nodes on one machine are told apart.
+		Hostname: r.n.name, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
 		Handlers: handlers(), Problems: problems, Pressure: r.pressure.Observe(now, facts),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)

@@ -45,8 +45,3 @@ func sourceName(vol *v1.Volume) string {
 	}
 	return "no source is given"
 }
-
-// ReadOnly says whether a volume's content is the node's to write and so is always mounted read-only.
-func ReadOnly(vol *v1.Volume) bool {
-	return vol.ConfigMap != nil || vol.Secret != nil || vol.DownwardAPI != nil || vol.Projected != nil
-}
