@@ -38,7 +38,7 @@ func (r *round) do(ctx context.Context, s pod.Step) error {
 	case pod.StartContainer:
 		return r.startContainer(ctx, s)
 	case pod.RunHook:
-		w.runHook(s, r.observed)
+		w.runHook(ctx, s, r.observed)
 		return nil
 	case pod.SignalContainer:
 		return w.signal(ctx, s)

@@ -14,14 +14,15 @@ import (
 	"coracle/internal/fault"
 )
 
-// job starts f beside the worker, unless one of that name is under way. The worker is woken when it ends.
-func (w *worker) job(name string, f func(ctx context.Context)) (started bool) {
+// job starts f beside the worker, unless one of that name is under way. It ends with the worker
+// at the latest, and wakes it when it ends.
+func (w *worker) job(ctx context.Context, name string, f func(ctx context.Context)) (started bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.jobs[name] != nil {
 		return false
 	}
-	ctx, cancel := context.WithCancel(w.r.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	w.jobs[name] = cancel
 	w.jobsDone.Go(func() {
 		defer w.wake(causeOther)
@@ -62,7 +63,7 @@ func (w *worker) pull(ctx context.Context, s pod.PullImage) error {
 		}
 		im.Ref, im.Attempt, im.State = s.Image, s.Attempt, pod.ImagePulling
 	})
-	started := w.job(pullJob+s.Container, func(ctx context.Context) { done <- w.pullNow(ctx, s) })
+	started := w.job(ctx, pullJob+s.Container, func(ctx context.Context) { done <- w.pullNow(ctx, s) })
 	if !started {
 		return errLater
 	}
@@ -178,7 +179,7 @@ func (w *worker) credentials() []image.Credential {
 const hookJob = "hook "
 
 // runHook runs a lifecycle hook beside the worker.
-func (w *worker) runHook(s pod.RunHook, o pod.Observed) {
+func (w *worker) runHook(ctx context.Context, s pod.RunHook, o pod.Observed) {
 	c, kind, ok := pod.FindContainer(w.pod, s.Name)
 	if !ok || c.Lifecycle == nil {
 		return
@@ -196,7 +197,7 @@ func (w *worker) runHook(s pod.RunHook, o pod.Observed) {
 	}
 	ips := w.hookIPs(o)
 	w.setLive(s.ID, func(l *pod.Live) { set(l, pod.HookRunning) })
-	w.job(hookJob+string(s.Hook)+" "+s.ID, func(ctx context.Context) {
+	w.job(ctx, hookJob+string(s.Hook)+" "+s.ID, func(ctx context.Context) {
 		if !deadline.IsZero() {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithDeadline(ctx, deadline)

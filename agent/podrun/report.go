@@ -1,6 +1,8 @@
 package podrun
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -66,11 +68,11 @@ func (w *worker) current() *v1.Pod {
 }
 
 // report tells the control plane, the prober and Snapshot what the plan says.
-func (w *worker) report(d pod.Desired, o pod.Observed, r pod.Result) {
-	w.show(d, r)
+func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r pod.Result) {
+	w.show(d, o, r)
 	if d.Removed || d.Pod == nil {
 		w.cancelJobs(pullJob)
-		w.probe(o, nil)
+		w.probe(ctx, o, nil)
 		return
 	}
 	if d.Pod.DeletionTimestamp != nil {
@@ -81,22 +83,20 @@ func (w *worker) report(d pod.Desired, o pod.Observed, r pod.Result) {
 		w.event(v1.EventTypeNormal, f.Reason, f.Message)
 	}
 	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
-	w.probe(o, r.Probes)
+	w.probe(ctx, o, r.Probes)
 }
 
-func (w *worker) probe(o pod.Observed, targets []pod.ProbeTarget) {
+func (w *worker) probe(ctx context.Context, o pod.Observed, targets []pod.ProbeTarget) {
 	ip := ""
 	if ips := w.hookIPs(o); len(ips) > 0 {
 		ip = ips[0]
 	}
-	w.r.probes.SetTargets(w.uid, ip, targets)
+	w.r.probes.SetTargets(ctx, w.uid, ip, targets)
 }
 
 // probeFailed tells the user about one probing that did not pass.
 func (r *Runner) probeFailed(uid types.UID, t pod.ProbeTarget, message string, errored bool) {
-	r.mu.Lock()
-	w := r.workers[uid]
-	r.mu.Unlock()
+	w := r.find(uid)
 	if w == nil {
 		return
 	}
@@ -109,7 +109,7 @@ func (r *Runner) probeFailed(uid types.UID, t pod.ProbeTarget, message string, e
 		fmt.Sprintf("%s probe %s: %s", strings.ToUpper(kind[:1])+kind[1:], what, message))
 }
 
-func (w *worker) show(d pod.Desired, r pod.Result) {
+func (w *worker) show(d pod.Desired, o pod.Observed, r pod.Result) {
 	v := PodView{UID: w.uid, Removing: d.Removed, Phase: r.Status.Phase, PodIP: r.Status.PodIP}
 	for _, c := range r.Status.Conditions {
 		if c.Type == v1.PodReady {
@@ -124,7 +124,8 @@ func (w *worker) show(d pod.Desired, r pod.Result) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.Namespace, v.Name, v.Steps, v.Error, v.ErrorAt = w.view.Namespace, w.view.Name, w.view.Steps, w.view.Error, w.view.ErrorAt
+	v.Namespace, v.Name = cmp.Or(w.view.Namespace, o.Namespace), cmp.Or(w.view.Name, o.Name)
+	v.Steps, v.Error, v.ErrorAt = w.view.Steps, w.view.Error, w.view.ErrorAt
 	w.view = v
 }
 

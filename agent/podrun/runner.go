@@ -77,8 +77,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	ctx     context.Context // of Run; nil: not running. Workers end with it.
-	wg      sync.WaitGroup
+	wg      sync.WaitGroup // of the workers
 
 	services serviceCache
 	probes   *probe.Probes
@@ -127,13 +126,10 @@ func New(cfg Config) (*Runner, error) {
 func (r *Runner) Run(ctx context.Context) error {
 	changes := r.cfg.Store.Watch()
 	defer r.cfg.Store.Unwatch(changes)
-	r.mu.Lock()
-	r.ctx = ctx
-	r.mu.Unlock()
+	defer r.probes.Wait()
 	defer r.wg.Wait()
-	r.wg.Go(func() { _ = r.probes.Run(ctx) }) // it only ends with ctx
 
-	r.lookAtAll(false)
+	r.lookAtAll(ctx, causeOther)
 	sweep := time.NewTimer(r.sweep(ctx))
 	defer sweep.Stop()
 	for {
@@ -144,7 +140,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			if !ok {
 				return errors.New("podrun: the store was closed")
 			}
-			if r.changed(c) {
+			if r.changed(ctx, c) {
 				sweep.Reset(0)
 			}
 		case uid := <-r.cfg.Runtime.Changes():
@@ -152,26 +148,30 @@ func (r *Runner) Run(ctx context.Context) error {
 				sweep.Reset(0)
 				continue
 			}
-			r.wake(uid, causeRuntime)
+			r.wake(ctx, uid, causeRuntime)
 		case <-sweep.C:
-			r.lookAtAll(false)
+			r.lookAtAll(ctx, causeOther)
 			sweep.Reset(r.sweep(ctx))
 		}
 	}
 }
 
-// Wake says "look again at this pod", for parts that podrun does not know.
-func (r *Runner) Wake(uid types.UID) { r.wake(uid, causeOther) }
+// Wake says "look again at this pod", for parts that podrun does not know. A pod that has no worker is left alone.
+func (r *Runner) Wake(uid types.UID) {
+	if w := r.find(uid); w != nil {
+		w.wake(causeOther)
+	}
+}
 
 // changed passes a change of the store on. It reports whether all of the node should be looked at.
-func (r *Runner) changed(c store.Change) (all bool) {
+func (r *Runner) changed(ctx context.Context, c store.Change) (all bool) {
 	switch {
 	case c.All, c.Completed:
 		r.services.forget()
-		r.lookAtAll(true)
+		r.lookAtAll(ctx, causeDesired)
 		return true
 	case c.Kind == store.KindPod:
-		r.wake(types.UID(c.UID), causeDesired)
+		r.wake(ctx, types.UID(c.UID), causeDesired)
 	case c.Kind == store.KindConfigMap, c.Kind == store.KindSecret:
 		r.wakeSource(c.Kind, c.Namespace, c.Name)
 	case c.Kind == store.KindService:
@@ -181,11 +181,7 @@ func (r *Runner) changed(c store.Change) (all bool) {
 }
 
 // lookAtAll wakes every worker once, and makes those that assigned pods lack.
-func (r *Runner) lookAtAll(desired bool) {
-	why := causeOther
-	if desired {
-		why = causeDesired
-	}
+func (r *Runner) lookAtAll(ctx context.Context, why cause) {
 	objects := r.cfg.Store.Objects(store.KindPod)
 	r.mu.Lock()
 	all := make([]types.UID, 0, len(r.workers))
@@ -199,7 +195,7 @@ func (r *Runner) lookAtAll(desired bool) {
 	}
 	r.mu.Unlock()
 	for _, uid := range all {
-		r.wake(uid, why)
+		r.wake(ctx, uid, why)
 	}
 }
 
@@ -208,8 +204,8 @@ func (r *Runner) lookAtAll(desired bool) {
 func (r *Runner) sweep(ctx context.Context) time.Duration {
 	uids, err := r.present(ctx)
 	for _, uid := range uids {
-		if !r.known(uid) {
-			r.wake(uid, causeOther)
+		if r.find(uid) == nil {
+			r.wake(ctx, uid, causeOther)
 		}
 	}
 	if err != nil {
@@ -253,28 +249,26 @@ func (r *Runner) present(ctx context.Context) ([]types.UID, error) {
 	return uids, errors.Join(errs...)
 }
 
-func (r *Runner) known(uid types.UID) bool {
+func (r *Runner) find(uid types.UID) *worker {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.workers[uid] != nil
+	return r.workers[uid]
 }
 
-// wake finds or makes the pod's worker.
-func (r *Runner) wake(uid types.UID, why cause) {
-	r.mu.Lock()
-	if r.ctx == nil || r.ctx.Err() != nil || uid == "" {
-		r.mu.Unlock()
+// wake finds the pod's worker, or makes one that works until ctx, which is Run's, ends.
+func (r *Runner) wake(ctx context.Context, uid types.UID, why cause) {
+	if ctx.Err() != nil || uid == "" {
 		return
 	}
+	r.mu.Lock()
 	w := r.workers[uid]
 	if w == nil {
 		w = newWorker(r, uid)
 		r.workers[uid] = w
-		ctx := r.ctx
 		r.wg.Go(func() { w.run(ctx) })
 	}
+	w.wake(why) // under the lock, so that forget sees it
 	r.mu.Unlock()
-	w.wake(why)
 }
 
 // wakeSource wakes the pods that name a ConfigMap or Secret.

@@ -105,7 +105,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 		var alarm <-chan time.Time
 		if !next.IsZero() {
-			timer.Reset(max(time.Until(next), 0))
+			timer.Reset(max(time.Until(next), soonest))
 			alarm = timer.C
 		}
 		select {
@@ -116,6 +116,10 @@ func (w *worker) run(ctx context.Context) {
 		}
 	}
 }
+
+// soonest is the least time between two looks that nobody asked for: a plan that wants to be
+// asked again for a moment that has passed must not keep a core busy.
+const soonest = 5 * time.Millisecond
 
 // maxRounds bounds one look: after that many plans in a row the worker lets its timer decide.
 const maxRounds = 50
@@ -142,9 +146,9 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 		if err := w.remember(result.Facts); err != nil {
 			return w.observeFailed(ctx, err), false
 		}
-		w.report(desired, observed, result)
+		w.report(ctx, desired, observed, result)
 		if result.Released && desired.Removed {
-			if err := w.clear(); err != nil {
+			if err := w.clear(ctx); err != nil {
 				return w.observeFailed(ctx, err), false
 			}
 			return time.Time{}, true
@@ -271,7 +275,7 @@ func (w *worker) loadFacts() {
 }
 
 // clear forgets a pod of which nothing is left.
-func (w *worker) clear() error {
+func (w *worker) clear(ctx context.Context) error {
 	if err := w.removeLogs(); err != nil {
 		return err
 	}
@@ -279,7 +283,7 @@ func (w *worker) clear() error {
 		return err
 	}
 	w.r.cfg.Outbox.Forget(w.uid)
-	w.r.probes.SetTargets(w.uid, "", nil)
+	w.r.probes.SetTargets(ctx, w.uid, "", nil)
 	return nil
 }
 

@@ -251,14 +251,12 @@ func TestTiming(t *testing.T) {
 			OnFailure: func(types.UID, pod.ProbeTarget, string, bool) {},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- p.Run(ctx) }()
 		target := pod.ProbeTarget{ContainerID: "c", Kind: pod.Readiness, StartedAt: start, Probe: &v1.Probe{
 			InitialDelaySeconds: 7, PeriodSeconds: 5, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{}},
 		}}
-		p.SetTargets("u", "", []pod.ProbeTarget{target})
+		p.SetTargets(ctx, "u", "", []pod.ProbeTarget{target})
 		<-time.After(6 * time.Second)
-		p.SetTargets("u", "", []pod.ProbeTarget{target}) // the same list again changes nothing
+		p.SetTargets(ctx, "u", "", []pod.ProbeTarget{target}) // the same list again changes nothing
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Unknown {
 			t.Errorf("verdict %d before the first probe", v)
 		}
@@ -267,15 +265,13 @@ func TestTiming(t *testing.T) {
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Success || changes != 1 {
 			t.Errorf("verdict %d, %d changes", v, changes)
 		}
-		p.SetTargets("u", "", nil)
+		p.SetTargets(ctx, "u", "", nil)
 		<-time.After(time.Minute)
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Unknown {
 			t.Errorf("verdict %d of a probe that no longer runs", v)
 		}
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		p.Wait()
 		if want := "[7s 12s 17s]"; fmt.Sprint(at) != want {
 			t.Errorf("probed at %v, want %s", at, want)
 		}
@@ -299,17 +295,15 @@ func TestFreshAgentSpreadsProbes(t *testing.T) {
 			OnFailure: func(types.UID, pod.ProbeTarget, string, bool) {},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- p.Run(ctx) }()
 		for i := range 200 {
 			uid := types.UID(strconv.Itoa(i))
-			p.SetTargets(uid, "", []pod.ProbeTarget{{ContainerID: "c", Kind: pod.Liveness, StartedAt: start.Add(-time.Hour), Probe: &v1.Probe{
+			p.SetTargets(ctx, uid, "", []pod.ProbeTarget{{ContainerID: "c", Kind: pod.Liveness, StartedAt: start.Add(-time.Hour), Probe: &v1.Probe{
 				PeriodSeconds: 10, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{}},
 			}}})
 		}
 		<-time.After(10 * time.Second)
 		cancel()
-		<-done
+		p.Wait()
 		for s := range 10 {
 			if seconds[s] == 0 || seconds[s] > 60 {
 				t.Errorf("second %d: %d of 200 probes", s, seconds[s])

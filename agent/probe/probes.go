@@ -26,7 +26,6 @@ type Probes struct {
 	wg  sync.WaitGroup
 
 	mu   sync.Mutex
-	ctx  context.Context // of Run; nil: not running
 	pods map[types.UID]*podProbes
 }
 
@@ -46,27 +45,15 @@ type running struct {
 	count  Count
 }
 
-// New makes Probes. Nothing runs before Run.
+// New makes Probes. None run before SetTargets.
 func New(cfg Config) *Probes { return &Probes{cfg: cfg, pods: map[types.UID]*podProbes{}} }
 
-// Run lets probes run until ctx ends, and waits for them.
-func (p *Probes) Run(ctx context.Context) error {
-	p.mu.Lock()
-	p.ctx = ctx
-	for uid, pp := range p.pods {
-		for k, r := range pp.running {
-			p.begin(uid, k, r)
-		}
-	}
-	p.mu.Unlock()
-	<-ctx.Done()
-	p.wg.Wait()
-	return nil
-}
+// Wait returns when every probe has ended, which they do when the contexts of SetTargets have.
+func (p *Probes) Wait() { p.wg.Wait() }
 
 // SetTargets says which probes run for a pod from now on, and the pod's address. Those that
-// run already go on with their counts; nil ends them all.
-func (p *Probes) SetTargets(uid types.UID, ip string, targets []pod.ProbeTarget) {
+// run already go on with their counts; nil ends them all. New ones end with ctx at the latest.
+func (p *Probes) SetTargets(ctx context.Context, uid types.UID, ip string, targets []pod.ProbeTarget) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pp := p.pods[uid]
@@ -85,14 +72,12 @@ func (p *Probes) SetTargets(uid types.UID, ip string, targets []pod.ProbeTarget)
 		if pp.running[k] == nil {
 			r := &running{target: t}
 			pp.running[k] = r
-			p.begin(uid, k, r)
+			p.begin(ctx, uid, k, r)
 		}
 	}
 	for k, r := range pp.running {
 		if !wanted[k] {
-			if r.cancel != nil {
-				r.cancel()
-			}
+			r.cancel()
 			delete(pp.running, k)
 		}
 	}
@@ -114,14 +99,10 @@ func (p *Probes) Verdict(uid types.UID, containerID string, kind pod.ProbeKind) 
 }
 
 // begin starts one probe's loop; the lock is held.
-func (p *Probes) begin(uid types.UID, k key, r *running) {
-	if p.ctx == nil || p.ctx.Err() != nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(p.ctx)
-	r.cancel = cancel
+func (p *Probes) begin(ctx context.Context, uid types.UID, k key, r *running) {
+	ctx, r.cancel = context.WithCancel(ctx)
 	p.wg.Go(func() {
-		defer cancel()
+		defer r.cancel()
 		p.loop(ctx, uid, k, r.target)
 	})
 }
