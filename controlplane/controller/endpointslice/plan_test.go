@@ -233,10 +233,11 @@ func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var a api
 		pods := map[int]*corev1.Pod{}
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			from := rapid.IntRange(0, 300).Draw(t, "from")
+			what := rapid.SampledFrom([]string{"add", "add", "remove", "unready", "go"}).Draw(t, "change")
 			for i := range rapid.IntRange(1, 130).Draw(t, "count") {
-				switch rapid.SampledFrom([]string{"add", "add", "remove", "unready", "go"}).Draw(t, "change") {
+				switch what {
 				case "add":
 					pods[from+i] = readyPod(from + i)
 				case "remove":
