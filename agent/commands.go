@@ -41,7 +41,7 @@ func runNode(ctx context.Context, args []string) error {
 	journal := node.NewJournal(newHandler(level))
 	log := slog.New(journal)
 	n, err := node.New(cfg, log, journal)
-	if errors.Is(err, identity.ErrNotJoined) {
+	if errors.Is(err, identity.ErrNotJoined) || errors.Is(err, fault.ErrInvalid) {
 		return usageError{err} // to be mended by a person: systemd is not to try again and again
 	}
 	if err != nil {

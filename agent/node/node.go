@@ -40,6 +40,7 @@ import (
 	"coracle/agent/store"
 	"coracle/agent/stream"
 	"coracle/agent/volume"
+	"coracle/internal/fault"
 	"coracle/internal/version"
 )
 
@@ -80,7 +81,7 @@ func New(cfg config.Config, log *slog.Logger, journal *Journal) (_ *Node, err er
 	}
 	n.name = n.identity.NodeName()
 	if cfg.NodeName != "" && cfg.NodeName != n.name {
-		return nil, fmt.Errorf("nodeName is %q, but this machine joined as %q: remove nodeName, or run coracle-agent join again", cfg.NodeName, n.name)
+		return nil, fault.Invalid(fmt.Sprintf("nodeName is %q, but this machine joined as %q: remove nodeName, or run coracle-agent join again", cfg.NodeName, n.name))
 	}
 	if n.cfg.Server, err = cfg.ServerAddress(); err != nil {
 		return nil, err
