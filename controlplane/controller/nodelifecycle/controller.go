@@ -114,7 +114,7 @@ func (c *Controller) observe(now time.Time) ([]State, error) {
 			lease = nil // a cache lister knows no other error than that there is none
 		}
 		var believed time.Time
-		if s := liveness.ReadSession(lease); s.Live() {
+		if s := liveness.ReadSession(lease); s.Gateway != "" {
 			gateway, err := c.leaseLister.Leases(liveness.GatewayLeaseNamespace).Get(liveness.GatewayLeaseName(s.Gateway))
 			if err != nil {
 				gateway = nil

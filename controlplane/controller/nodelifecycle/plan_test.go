@@ -276,6 +276,30 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// A gateway may wait a while before it says that a session ended. The grace time counts from the end, by its clock.
+func TestPulseCountsFromTheEnd(t *testing.T) {
+	far := now.AddDate(-50, 0, 0) // the gateway's clock
+	n := newNode("n", corev1.ConditionTrue)
+	hear := func(p *Pulse, at time.Duration, node *coordinationv1.Lease, renewed time.Duration) time.Duration {
+		believed := p.Gateway("g", lease("g", false, far.Add(renewed)), now.Add(at))
+		return p.Node(n, node, believed, now.Add(at)).Sub(now)
+	}
+	ended := lease("g", true, far.Add(20*time.Second)) // ended 20 s in, told 30 s later
+	var p Pulse
+	hear(&p, 0, lease("g", false, far), 0)
+	hear(&p, 40*time.Second, lease("g", false, far), 40*time.Second)
+	if got := hear(&p, 52*time.Second, ended, 50*time.Second); got != 22*time.Second {
+		t.Errorf("heard at %v, want 30 s before it was told", got)
+	}
+	if got := hear(&p, 62*time.Second, ended, 60*time.Second); got != 22*time.Second {
+		t.Errorf("heard at %v when looked at again", got)
+	}
+	var fresh Pulse
+	if got := hear(&fresh, 52*time.Second, ended, 50*time.Second); got != 52*time.Second {
+		t.Errorf("a process that starts heard at %v, want the whole time anew", got)
+	}
+}
+
 func TestEvictAt(t *testing.T) {
 	tolerate := func(key string, seconds *int64) *corev1.Pod {
 		return &corev1.Pod{Spec: corev1.PodSpec{Tolerations: []corev1.Toleration{{Key: key, Operator: corev1.TolerationOpExists, TolerationSeconds: seconds}}}}

@@ -24,6 +24,7 @@ type Pulse struct {
 // sign is the newest mark of life, whatever it says, and when it was first seen.
 type sign struct {
 	marks [2]time.Time
+	ended time.Time // of the session, as last read
 	seen  time.Time
 }
 
@@ -62,9 +63,13 @@ func (p *Pulse) Gateway(name string, lease *coordinationv1.Lease, now time.Time)
 // Node notes the signs of one node and returns when it was last heard of. lease is the node's, nil if it has none;
 // believed is until when the gateway that the lease names is believed.
 //
+// How long ago a session ended is told by two times of the same clock, the gateway's: the end, and its own last
+// renewal. It counts where the end is seen to come; a process that starts gives the whole grace time anew.
+//
 // A node lives through its session. An agent that renews its lease itself, or the heartbeat of its Ready
 // condition, is heard too.
 func (p *Pulse) Node(node *corev1.Node, lease *coordinationv1.Lease, believed, now time.Time) time.Time {
+	known := p.nodes[node.Name] != nil
 	s := lookup(&p.nodes, node.Name, now)
 	var heartbeat, renewed time.Time
 	if c := condition(node, corev1.NodeReady); c != nil && c.Status != corev1.ConditionUnknown {
@@ -77,9 +82,18 @@ func (p *Pulse) Node(node *corev1.Node, lease *coordinationv1.Lease, believed, n
 		heartbeat = s.marks[0] // taken away by this controller itself: no sign
 	}
 	s.see(now, heartbeat, renewed)
-	if liveness.ReadSession(lease).Live() && believed.After(now) {
+	session := liveness.ReadSession(lease)
+	if session.Live() && believed.After(now) {
 		s.seen = now
 	}
+	if known && !session.Ended.IsZero() && !session.Ended.Equal(s.ended) {
+		if g := p.gateways[session.Gateway]; g != nil {
+			if away := g.marks[0].Sub(session.Ended); away > 0 && now.Add(-away).Before(s.seen) {
+				s.seen = now.Add(-away)
+			}
+		}
+	}
+	s.ended = session.Ended
 	return s.seen
 }
 
