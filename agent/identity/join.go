@@ -88,7 +88,7 @@ func Join(ctx context.Context, c JoinConfig) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // its one call has been answered
 	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
 	defer cancel()
 	answer, err := nodev1.NewEnrollmentClient(conn).Join(ctx, &nodev1.JoinRequest{Token: c.Token, NodeName: c.NodeName, Csr: csr})

@@ -37,7 +37,7 @@ func (s *Session) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // nothing is lost that is not said again
 	if s.renewalDue() && s.renew(ctx, conn) == nil {
 		return errReconnect
 	}
@@ -283,7 +283,6 @@ func (x *exchange) apply(ctx context.Context) error {
 type gathered struct {
 	put      map[store.Key]store.Object
 	order    []store.Key
-	remove   []store.Key
 	complete uint64
 }
 

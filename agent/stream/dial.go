@@ -13,7 +13,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/internal/fault"
 	nodev1 "coracle/proto/node/v1"
@@ -73,7 +72,7 @@ func (s *Server) netns(ctx context.Context, p *v1.Pod) (string, error) {
 	if p.Spec.HostNetwork {
 		return "", nil
 	}
-	observed, err := s.c.Runtime.Observe(ctx, types.UID(p.UID))
+	observed, err := s.c.Runtime.Observe(ctx, p.UID)
 	if err != nil {
 		return "", fmt.Errorf("look at pod %s/%s: %w", p.Namespace, p.Name, err)
 	}

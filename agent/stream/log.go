@@ -152,7 +152,7 @@ func (l *logger) run(ctx context.Context) error {
 		// Watched before it is read, so that nothing falls between.
 		watcher, err := fsnotify.NewWatcher()
 		if err == nil {
-			defer watcher.Close()
+			defer func() { _ = watcher.Close() }() // it was only read
 			err = watcher.Add(filepath.Dir(l.path))
 		}
 		if err == nil {

@@ -38,7 +38,7 @@ func dialHere(ctx context.Context, dialer *net.Dialer, netns, address string) (n
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace %s: %w", netns, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // it was only read
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("enter network namespace %s: %w", netns, err)
 	}

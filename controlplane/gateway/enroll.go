@@ -97,10 +97,10 @@ func (g *Gateway) checkToken(ctx context.Context, text string) (why string, err 
 	if subtle.ConstantTimeCompare(secret.Data["token-secret"], []byte(token.Secret)) != 1 {
 		return "no such token", nil
 	}
-	if _, err := bootstrap.Check(secret, token, g.c.Now()); err != nil {
-		return err.Error(), nil
+	if _, refusal := bootstrap.Check(secret, token, g.c.Now()); refusal != nil {
+		why = refusal.Error() // for the node, not an error of this call
 	}
-	return "", nil
+	return why, nil
 }
 
 func address(ctx context.Context) string {

@@ -144,7 +144,7 @@ func (p *peerService) Stream(rpc nodev1.Peer_StreamServer) error {
 		}
 		return status.Error(codes.Unavailable, err.Error())
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }() // never fails
 	if err := rpc.Send(&nodev1.Frame{}); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (p *peerService) Stream(rpc nodev1.Peer_StreamServer) error {
 	p.g.readers.Add(1)
 	go func() {
 		defer p.g.readers.Done()
-		defer st.Close()
+		defer func() { _ = st.Close() }() // never fails
 		for {
 			f, err := rpc.Recv()
 			if err != nil || f.GetFrame() == nil || st.Send(f.GetFrame()) != nil {

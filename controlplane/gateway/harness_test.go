@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -239,7 +240,7 @@ type echo struct{}
 func (echo) Serve(_ context.Context, req *nodev1.StreamRequest, s agentsession.Stream) {
 	for {
 		f, err := s.Recv()
-		if err == io.EOF || err == nil && f.GetClose() {
+		if errors.Is(err, io.EOF) || err == nil && f.GetClose() {
 			_ = s.Send(&nodev1.Frame{Result: &nodev1.Result{ExitCode: 7, Error: req.GetExec().GetContainer()}})
 			return
 		}

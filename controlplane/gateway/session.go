@@ -267,7 +267,7 @@ func (s *session) read() error {
 		}
 		s.hear()
 		if s.ctx.Err() != nil {
-			return nil // replaced: what an old session says must not follow what the new one said
+			return context.Cause(s.ctx) // replaced: what an old session says must not follow what the new one said
 		}
 		switch m := m.GetMessage().(type) {
 		case *nodev1.AgentMessage_PodStatus:

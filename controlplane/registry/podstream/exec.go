@@ -141,7 +141,7 @@ func (c Config) command(pod *v1.Pod, req *nodev1.StreamRequest, streams *remotec
 			responder.Error(err)
 			return
 		}
-		defer stream.Close()
+		defer func() { _ = stream.Close() }() // never fails
 		rel := &relay{stream: stream}
 		if wsstream.IsWebSocketRequestWithStreamCloseProtocol(hr) {
 			serveV5(w, hr, rel, streams)

@@ -41,7 +41,7 @@ func (r *relay) AttachContainer(ctx context.Context, _, _, _ string, in io.Reade
 
 // run returns when the node has said its result, or either side is gone.
 func (r *relay) run(ctx context.Context, in io.Reader, out, errOut io.Writer, resize <-chan remotecommand.TerminalSize) error {
-	defer r.stream.Close()
+	defer func() { _ = r.stream.Close() }() // never fails
 	done := make(chan struct{})
 	defer close(done)
 	// These end when the user's connection is closed, which the caller does after run returns.

@@ -35,7 +35,7 @@ func serveV5(w http.ResponseWriter, req *http.Request, rel *relay, opts *remotec
 	if err != nil {
 		return // the library has answered the client
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // the client has been told all
 	// An empty message tells the client that the connection stands.
 	first := constants.StreamErr
 	if opts.Stdout {
