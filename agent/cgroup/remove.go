@@ -67,3 +67,26 @@ func residents(dir string) string {
 	}
 	return " (processes " + strings.Join(strings.Fields(string(data)), " ") + ")"
 }
+
+// RemoveTree removes the tree of all pods, and the configured root above it where that is then empty. It is for a
+// machine that stops being a node: while a pod has a group left, that group's removal fails and is named.
+func (c *Cgroups) RemoveTree(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	if c.systemd {
+		if err := systemctl(ctx, "stop", c.slice("", "")); err != nil && !notLoaded(err) {
+			errs = append(errs, fmt.Errorf("stop slice %s: %w", c.slice("", ""), err))
+		}
+	}
+	for _, dir := range c.paths("", "") {
+		if _, err := removeTree(ctx, dir); err != nil {
+			errs = append(errs, fmt.Errorf("remove cgroups: %w", err))
+			continue
+		}
+		if !c.systemd && c.cfg.Root != "/" {
+			_ = unix.Rmdir(filepath.Dir(dir)) // somebody else's groups may be in it: then it stays
+		}
+	}
+	return errors.Join(errs...)
+}

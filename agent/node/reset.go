@@ -78,6 +78,7 @@ func reset(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		n.cni.RemoveOwn(),
 		link.RemoveBridge(cfg.CNI.Bridge),
 		n.cni.RemoveState(),
+		n.cgroups.RemoveTree(ctx),
 	)
 }
 
