@@ -19,7 +19,7 @@ func benchUID(i int) types.UID {
 
 // BenchmarkPod is the runtime's share of a pod: cgroup, sandbox, container, running.
 func BenchmarkPod(b *testing.B) {
-	n := newNode(b, ociFromEnv)
+	n := newNode(b, nil)
 	i := 0
 	for b.Loop() {
 		c := n.testPod(benchUID(i), nil)
@@ -56,7 +56,7 @@ func BenchmarkCtrRun(b *testing.B) {
 
 // BenchmarkHundred starts a hundred pods, eight at a time, and reports shims and observation.
 func BenchmarkHundred(b *testing.B) {
-	n := newNode(b, ociFromEnv)
+	n := newNode(b, nil)
 	round := 0
 	for b.Loop() {
 		begin := time.Now()
@@ -126,5 +126,5 @@ func cpuSeconds(pids []int) float64 {
 	return float64(ticks) / 100
 }
 
-// ociFromEnv lets one benchmark run with either OCI runtime: CORACLE_OCI=crun.
+// ociFromEnv lets tests and benchmarks run with either OCI runtime: CORACLE_OCI=crun.
 func ociFromEnv(c *Config) { c.OCIRuntime = os.Getenv("CORACLE_OCI") }

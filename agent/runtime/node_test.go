@@ -64,6 +64,7 @@ func newNode(t testing.TB, change func(*Config)) *node {
 	}
 	t.Cleanup(func() { removeGroups(root) })
 	n.cfg = Config{Images: n.images, Namespace: "coracle", RunDir: n.runDir, Unified: n.cgroups.Unified(), Systemd: n.cgroups.Systemd(), Log: log}
+	ociFromEnv(&n.cfg)
 	if change != nil {
 		change(&n.cfg)
 	}

@@ -29,6 +29,7 @@ func (r *Runtime) oomKilled(record containers.Container) bool {
 	}
 	files := []string{
 		filepath.Join("/sys/fs/cgroup/memory", path, "memory.oom_control"),
+		filepath.Join("/sys/fs/cgroup/memory", path, "container", "memory.oom_control"), // crun below a systemd scope
 		filepath.Join("/sys/fs/cgroup", path, "memory.events"),
 	}
 	for _, file := range files {

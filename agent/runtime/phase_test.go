@@ -6,7 +6,7 @@ import (
 )
 
 func BenchmarkPhases(b *testing.B) {
-	n := newNode(b, ociFromEnv)
+	n := newNode(b, nil)
 	i := 0
 	var pod, create, start, observe, remove time.Duration
 	for b.Loop() {

@@ -44,10 +44,15 @@ func (r *Runtime) Signal(ctx context.Context, id string, name string) error {
 	if err != nil {
 		return fmt.Errorf("signal container %s: %w", id, err)
 	}
-	all := number == unix.SIGKILL && record.Labels[labelShares] == "true"
-	_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(number), All: all})
-	if err != nil && !notThere(err) && !finished(err) {
-		return fmt.Errorf("signal container %s with %s: %w", id, name, classify(err))
+	targets := []bool{false} // the first process; true is all of them
+	if number == unix.SIGKILL && record.Labels[labelShares] == "true" {
+		targets = append(targets, true)
+	}
+	for _, all := range targets {
+		_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(number), All: all})
+		if err != nil && !notThere(err) && !finished(err) {
+			return fmt.Errorf("signal container %s with %s: %w", id, name, classify(err))
+		}
 	}
 	return nil
 }
@@ -133,9 +138,13 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
-	_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(unix.SIGKILL), All: true})
-	if err != nil && !notThere(err) && !finished(err) {
-		return fmt.Errorf("kill: %w", classify(err))
+	// The first process by itself: runc finds "all" in a cgroup that systemd may have moved. All the
+	// others afterwards, where they do not end with it.
+	for _, all := range []bool{false, true} {
+		_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(unix.SIGKILL), All: all})
+		if err != nil && !all && !notThere(err) && !finished(err) { // that there are no others is said in many ways
+			return fmt.Errorf("kill: %w", classify(err))
+		}
 	}
 	if _, err := r.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id}); err != nil && !notThere(err) {
 		return fmt.Errorf("wait for its end: %w", classify(err))
