@@ -157,6 +157,12 @@ func (p *pipes) attempts() []time.Time {
 	return append([]time.Time(nil), p.dials...)
 }
 
+// pass lets the bubble's time pass, and everything that was to happen in it.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // end is a node's end of a connection with its parts.
 type end struct {
 	gateway *gateway
@@ -291,12 +297,12 @@ func TestNothingIsRemovedBeforeComplete(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if got := e.holds(); got != "new old " || e.store.Complete() {
 			t.Fatalf("before the mark the node holds %q", got)
 		}
 		e.pipes.cut()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if got := e.holds(); got != "new " || !e.store.Complete() {
 			t.Errorf("after the mark the node holds %q", got)
 		}
@@ -342,13 +348,13 @@ func TestHeartbeatOnlyWhenNothingElseIsSaid(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(10*time.Minute + time.Second)
+		pass(10*time.Minute + time.Second)
 		if beats != 60 {
 			t.Errorf("%d heartbeats in ten minutes", beats)
 		}
 		for i := range 120 { // a word every five seconds
 			e.outbox.SetPod("u", "d", "web", v1.PodStatus{PodIP: fmt.Sprint(i)}, false)
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 		}
 		if beats != 60 || statuses != 120 {
 			t.Errorf("%d heartbeats, %d statuses", beats, statuses)
@@ -364,9 +370,10 @@ func TestHeartbeatOnlyWhenNothingElseIsSaid(t *testing.T) {
 
 func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		e := start(t, func(_ *Config, e *end) {
-			e.pipes.down = func() bool { return down }
+			e.pipes.down = down.Load
 			if err := e.store.PutObject(store.Object{Kind: "Pod", Namespace: "d", Name: "old", UID: "old"}); err != nil {
 				t.Fatal(err)
 			}
@@ -382,7 +389,7 @@ func TestBackOff(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		n := len(e.pipes.attempts())
 		if n < 120 || n > 260 {
 			t.Errorf("%d attempts in an hour", n)
@@ -393,16 +400,16 @@ func TestBackOff(t *testing.T) {
 		if _, err := e.session.Token(t.Context(), &nodev1.TokenRequest{}); !errors.Is(err, fault.ErrUnavailable) {
 			t.Errorf("token: %v", err)
 		}
-		down = false
-		time.Sleep(maxBackoff + time.Second)
+		down.Store(false)
+		pass(maxBackoff + time.Second)
 		if !e.session.State().Connected || e.holds() != "old " {
 			t.Errorf("state %+v, holds %q", e.session.State(), e.holds())
 		}
 		// After a session that lasted, the first retry comes soon.
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		lost := time.Now()
 		e.pipes.cut()
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		all := e.pipes.attempts()
 		if again := all[len(all)-1].Sub(lost); again < 0 || again > time.Second || !e.session.State().Connected {
 			t.Errorf("again after %v, %+v", again, e.session.State())
@@ -418,7 +425,7 @@ func TestRefusedCertificateIsNotTriedAgainAndAgain(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		if n := len(e.pipes.attempts()); n > 60 {
 			t.Errorf("%d attempts in two hours", n)
 		}
@@ -444,14 +451,14 @@ func TestCertificateIsRenewedOverAConnectionThatStands(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(2*time.Hour + time.Minute)
+		pass(2*time.Hour + time.Minute)
 		if e.id.renewed != 1 || sessions != 1 {
 			t.Fatalf("%d renewals tried, %d sessions", e.id.renewed, sessions)
 		}
 		e.id.mu.Lock()
 		e.id.err = nil
 		e.id.mu.Unlock()
-		time.Sleep(renewRetry)
+		pass(renewRetry)
 		if e.id.renewed != 2 || sessions != 1 || !e.session.State().Connected {
 			t.Errorf("%d renewals, %d sessions", e.id.renewed, sessions)
 		}
@@ -473,7 +480,7 @@ func TestExpiredCertificateIsRenewedFirst(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if e.id.renewed != 1 || sessions != 1 {
 			t.Errorf("%d renewals, %d sessions", e.id.renewed, sessions)
 		}
@@ -493,11 +500,11 @@ func TestDeadLink(t *testing.T) {
 			}
 		})
 		defer e.stop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		e.pipes.mu.Lock()
 		e.pipes.open[0].pulled.Store(true)
 		e.pipes.mu.Unlock()
-		time.Sleep(keepaliveTime + keepaliveTimeout + 2*time.Second)
+		pass(keepaliveTime + keepaliveTimeout + 2*time.Second)
 		if n := len(e.pipes.attempts()); n != 2 || !e.session.State().Connected {
 			t.Errorf("not noticed: %d connections, %+v", n, e.session.State())
 		}
@@ -572,4 +579,54 @@ func TestServerAddressMustHaveAPort(t *testing.T) {
 			t.Errorf("%q: %v", server, err)
 		}
 	}
+}
+
+// The clock stands at 1970, so the certificate does not look due; the server knows better.
+func TestTheServersClockDecidesWhatHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, func(c *Config, e *end) {
+			c.Now = func() time.Time { return time.Unix(1000, 0) }
+			e.gateway.session = func(s nodev1.Node_SessionServer) error {
+				e.id.mu.Lock()
+				renewed := e.id.renewed
+				e.id.mu.Unlock()
+				if renewed == 0 {
+					return grpcstatus.Error(codes.Unauthenticated, "the certificate expired yesterday")
+				}
+				_, err := welcome(s, time.Minute)
+				for err == nil {
+					_, err = s.Recv()
+				}
+				return err
+			}
+		})
+		defer e.stop()
+		pass(10 * time.Second)
+		if e.id.renewed != 1 || !e.session.State().Connected {
+			t.Errorf("%d renewals, %+v", e.id.renewed, e.session.State())
+		}
+	})
+}
+
+// A clock years ahead makes each new certificate look expired.
+func TestAClockAheadDoesNotRenewWithEachConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, func(c *Config, e *end) {
+			began := time.Now()
+			c.Now = func() time.Time { return time.Now().Add(3 * 365 * 24 * time.Hour) }
+			e.id.renewAt = began.Add(time.Hour)
+			e.gateway.session = func(s nodev1.Node_SessionServer) error {
+				_, err := welcome(s, time.Minute)
+				for err == nil {
+					_, err = s.Recv()
+				}
+				return err
+			}
+		})
+		defer e.stop()
+		pass(30 * time.Minute)
+		if e.id.renewed != 1 || !e.session.State().Connected {
+			t.Errorf("%d renewals, %+v", e.id.renewed, e.session.State())
+		}
+	})
 }
