@@ -78,9 +78,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	group.Go(func() error { return c.discover(ctx, group) })
 	group.Go(func() error { return c.loop.Run(ctx, workers) })
 	err := group.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, m := range c.monitors {
+	for _, m := range c.monitors { // nobody else is left to read them
 		m.stop()
 	}
 	return err
@@ -118,6 +116,14 @@ func (c *Controller) discover(ctx context.Context, group *errgroup.Group) error 
 // follow starts watches for resources that are new and, where the discovery was whole, ends those of resources that are
 // gone.
 func (c *Controller) follow(ctx context.Context, group *errgroup.Group, kinds map[schema.GroupKind]*resource, partial bool) {
+	for _, m := range c.change(ctx, group, kinds, partial) {
+		m.stop() // without the lock, which its handler takes
+		c.look(c.graph.dropKind(m.kind))
+	}
+}
+
+// change does what follow says, but for the watches to end, which it returns.
+func (c *Controller) change(ctx context.Context, group *errgroup.Group, kinds map[schema.GroupKind]*resource, partial bool) (ended []*monitor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wanted := map[schema.GroupVersionResource]bool{}
@@ -146,13 +152,13 @@ func (c *Controller) follow(ctx context.Context, group *errgroup.Group, kinds ma
 	} else {
 		for gvr, m := range c.monitors {
 			if !wanted[gvr] {
-				m.stop()
 				delete(c.monitors, gvr)
-				c.look(c.graph.dropKind(m.kind))
+				ended = append(ended, m)
 			}
 		}
 	}
 	c.kinds = kinds
+	return ended
 }
 
 // watch starts following one resource.
@@ -169,18 +175,18 @@ func (c *Controller) watch(ctx context.Context, group *errgroup.Group, r *resour
 	if shared[r.gvr.GroupResource()] {
 		generic, err := c.env.Informers.ForResource(r.gvr)
 		if err == nil {
-			reg, err := generic.Informer().AddEventHandler(handler)
+			synced, remove, err := loop.Attach(loop.Watch{Informer: generic.Informer(), Handler: handler})
 			if err != nil {
 				return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
 			}
-			return &monitor{kind: r, done: reg.HasSynced, stop: func() { _ = generic.Informer().RemoveEventHandler(reg) }}, nil
+			return &monitor{kind: r, done: synced, stop: remove}, nil
 		}
 	}
 	informer := metadatainformer.NewFilteredMetadataInformer(c.metadata, r.gvr, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	if err := informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
 	}
-	reg, err := informer.AddEventHandler(handler)
+	synced, remove, err := loop.Attach(loop.Watch{Informer: informer, Handler: handler})
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
 	}
@@ -189,7 +195,10 @@ func (c *Controller) watch(ctx context.Context, group *errgroup.Group, r *resour
 		informer.RunWithContext(ctx)
 		return nil
 	})
-	return &monitor{kind: r, done: reg.HasSynced, stop: cancel}, nil
+	return &monitor{kind: r, done: synced, stop: func() {
+		remove()
+		cancel()
+	}}, nil
 }
 
 // strip drops what the graph does not need, which is most of an object's metadata.

@@ -44,7 +44,7 @@ func ownedBy(apiVersion, kind, name string) metav1.OwnerReference {
 }
 
 // collect runs the collector over these objects.
-func collect(t *testing.T, objects []runtime.Object, test func(m *metadatafake.FakeMetadataClient, events *record.FakeRecorder)) {
+func collect(t *testing.T, objects []runtime.Object, test func(c *Controller, m *metadatafake.FakeMetadataClient, events *record.FakeRecorder)) {
 	synctest.Test(t, func(t *testing.T) {
 		scheme := metadatafake.NewTestScheme()
 		if err := metav1.AddMetaToScheme(scheme); err != nil {
@@ -69,7 +69,7 @@ func collect(t *testing.T, objects []runtime.Object, test func(m *metadatafake.F
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
 		<-time.After(10 * time.Second)
-		test(m, events)
+		test(c, m, events)
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
@@ -103,7 +103,7 @@ func TestCollects(t *testing.T) {
 		object("ClusterRole", "", "confused", ownedBy("v1", "ConfigMap", "elsewhere")),
 		object("ConfigMap", "other", "astray", ownedBy("v1", "ConfigMap", "root")),
 	}
-	collect(t, objects, func(m *metadatafake.FakeMetadataClient, events *record.FakeRecorder) {
+	collect(t, objects, func(_ *Controller, m *metadatafake.FakeMetadataClient, events *record.FakeRecorder) {
 		for name, want := range map[string]bool{
 			"root": true, "child": true, "grandchild": true, "orphan": false, "of-a-former-root": false, "half": true,
 			"of-an-unknown-kind": true, "of-the-cluster": true,
@@ -138,6 +138,32 @@ func TestCollects(t *testing.T) {
 			if there(t, m, configMaps, "team", name) {
 				t.Errorf("%s is left after its owner went", name)
 			}
+		}
+	})
+}
+
+// A resource that is not served any more is forgotten, and what its objects owned is looked at.
+func TestAResourceGoes(t *testing.T) {
+	objects := []runtime.Object{
+		object("ClusterRole", "", "admin"), object("ConfigMap", "team", "kept", ownedBy(roles.GroupVersion().String(), "ClusterRole", "admin")),
+		object("ConfigMap", "team", "root"), object("ConfigMap", "team", "child", ownedBy("v1", "ConfigMap", "root")),
+	}
+	collect(t, objects, func(c *Controller, m *metadatafake.FakeMetadataClient, _ *record.FakeRecorder) {
+		d := c.discovery.(*discoveryfake.FakeDiscovery)
+		d.Resources = d.Resources[:1]
+		<-time.After(2 * rediscover)
+		if c.graph.get("uid-admin") != nil {
+			t.Error("an object of a resource that is gone is still in the graph")
+		}
+		if !there(t, m, configMaps, "team", "kept") {
+			t.Error("deleted on a guess: nobody can say whether its owner is gone")
+		}
+		if err := m.Resource(configMaps).Namespace("team").Delete(t.Context(), "root", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Second)
+		if there(t, m, configMaps, "team", "child") {
+			t.Error("the collector has stopped")
 		}
 	})
 }

@@ -147,16 +147,70 @@ func Register(ctx context.Context, watches ...Watch) (stop func(), err error) {
 	}
 	var synced []cache.InformerSynced
 	for _, w := range watches {
-		reg, err := w.Informer.AddEventHandler(w.Handler)
+		hasSynced, remove, err := Attach(w)
 		if err != nil {
 			stop()
-			return nil, fmt.Errorf("register an event handler: %w", err)
+			return nil, err
 		}
-		undo = append(undo, func() { _ = w.Informer.RemoveEventHandler(reg) }) // fails only on a stopped informer
-		synced = append(synced, reg.HasSynced)
+		undo = append(undo, remove)
+		synced = append(synced, hasSynced)
 	}
 	cache.WaitForCacheSync(ctx.Done(), synced...)
 	return stop, nil
+}
+
+// Attach adds the handler. remove takes it away and waits for a call of it that is under way, which the informer's own
+// way of removing does not; so it must not be called with a lock that the handler takes.
+func Attach(w Watch) (synced cache.InformerSynced, remove func(), err error) {
+	g := &gate{to: w.Handler}
+	reg, err := w.Informer.AddEventHandler(g)
+	if err != nil {
+		return nil, nil, fmt.Errorf("register an event handler: %w", err)
+	}
+	return reg.HasSynced, func() {
+		g.close()
+		_ = w.Informer.RemoveEventHandler(reg) // fails only on a stopped informer
+	}, nil
+}
+
+// gate passes events on until it is closed.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	to     cache.ResourceEventHandler
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+// OnAdd implements cache.ResourceEventHandler.
+func (g *gate) OnAdd(obj any, initial bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.to.OnAdd(obj, initial)
+	}
+}
+
+// OnUpdate implements cache.ResourceEventHandler.
+func (g *gate) OnUpdate(before, after any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.to.OnUpdate(before, after)
+	}
+}
+
+// OnDelete implements cache.ResourceEventHandler.
+func (g *gate) OnDelete(obj any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.to.OnDelete(obj)
+	}
 }
 
 // On makes a handler of typed functions, each of which may be nil. del is called with the last
