@@ -96,7 +96,7 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	execID := "exec-" + hex.EncodeToString(random[:])
-	stdin := &endReader{from: spec.Stdin}
+	stdin := &endReader{from: spec.Stdin, ended: make(chan struct{})}
 	options := []cio.Opt{cio.WithFIFODir(filepath.Join(r.cfg.RunDir, "exec"))}
 	var in io.Reader
 	if spec.Stdin != nil {
@@ -118,12 +118,6 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 			err = fmt.Errorf("clean up: %w", classify(derr))
 		}
 	}()
-	// When the caller's input ends the command's must, too: the shim holds a writing end of its own.
-	stdin.end = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		_ = exec.CloseIO(ctx, containerd.WithStdinCloser) // the command may have ended before
-	}
 	exited, err := exec.Wait(ctx)
 	if err != nil {
 		return 0, classify(err)
@@ -131,10 +125,10 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	if err := exec.Start(ctx); err != nil {
 		return 0, r.execError(err)
 	}
-	return r.awaitExec(ctx, exec, exited, spec)
+	return r.awaitExec(ctx, exec, exited, stdin.ended, spec)
 }
 
-func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited <-chan containerd.ExitStatus, spec ExecSpec) (int, error) {
+func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited <-chan containerd.ExitStatus, inputEnded <-chan struct{}, spec ExecSpec) (int, error) {
 	var timeout <-chan time.Time
 	if spec.Timeout > 0 {
 		timer := time.NewTimer(spec.Timeout)
@@ -149,6 +143,12 @@ func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited
 				continue
 			}
 			_ = exec.Resize(ctx, uint32(size.Width), uint32(size.Height)) // of a command that has just ended
+		case <-inputEnded:
+			// The command's input must end, too: the shim holds a writing end of its own.
+			inputEnded = nil
+			if err := exec.CloseIO(ctx, containerd.WithStdinCloser); err != nil && !notThere(err) && !finished(err) {
+				r.log.Debug("input of command not closed", "container", exec.ID(), "err", err)
+			}
 		case <-timeout:
 			kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 			defer cancel()
@@ -188,17 +188,18 @@ func (r *Runtime) execError(err error) error {
 	return startError(err)
 }
 
-// endReader calls end once when its source has ended.
+// endReader closes ended when its source has ended. It is read before the command has started,
+// so what follows from that is left to whoever waits for the command.
 type endReader struct {
-	from io.Reader
-	end  func()
-	once sync.Once
+	from  io.Reader
+	ended chan struct{}
+	once  sync.Once
 }
 
 func (e *endReader) Read(p []byte) (int, error) {
 	n, err := e.from.Read(p)
 	if err != nil {
-		e.once.Do(e.end)
+		e.once.Do(func() { close(e.ended) })
 	}
 	return n, err
 }
