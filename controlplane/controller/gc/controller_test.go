@@ -150,7 +150,10 @@ func TestAResourceGoes(t *testing.T) {
 	}
 	collect(t, objects, func(c *Controller, m *metadatafake.FakeMetadataClient, _ *record.FakeRecorder) {
 		d := c.discovery.(*discoveryfake.FakeDiscovery)
+		synctest.Wait()
+		d.Lock() // each call of discovery takes it before it reads
 		d.Resources = d.Resources[:1]
+		d.Unlock()
 		<-time.After(2 * rediscover)
 		if c.graph.get("uid-admin") != nil {
 			t.Error("an object of a resource that is gone is still in the graph")
