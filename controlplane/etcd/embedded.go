@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,6 +29,9 @@ const (
 	// maxSocketPath is sun_path's size less the terminating zero (unix(7)).
 	maxSocketPath = 107
 )
+
+// setSegment sets, once, what etcd keeps in a variable of the process.
+var setSegment sync.Once
 
 func startEmbedded(ctx context.Context, cfg Config) (*Server, error) {
 	if err := ensureWritable(cfg.Dir); err != nil {
@@ -78,7 +82,7 @@ func (s *Server) abandon() {
 }
 
 func (s *Server) config(cfg Config, client url.URL) *embed.Config {
-	wal.SegmentSizeBytes = walSegment
+	setSegment.Do(func() { wal.SegmentSizeBytes = walSegment })
 	c := embed.NewConfig()
 	c.Name = "coracle"
 	c.Dir = cfg.Dir

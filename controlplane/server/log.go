@@ -4,15 +4,20 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"k8s.io/klog/v2"
 )
 
 // captureLogs sends what the Kubernetes libraries log to log: errors and warnings as they are, the rest, which tells of
 // every controller that starts, as debug.
+//
+// The libraries have one logger for the process: where several control planes run in one, it is the first one's.
 func captureLogs(log *slog.Logger) {
-	klog.SetSlogLogger(slog.New(quieter{log.Handler()}))
+	captured.Do(func() { klog.SetSlogLogger(slog.New(quieter{log.Handler()})) })
 }
+
+var captured sync.Once
 
 // abandoned is in what the libraries log as errors when a client goes away before its answer.
 const abandoned = "http: Handler timeout"
