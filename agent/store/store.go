@@ -100,6 +100,10 @@ func open(path string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := reserve(path); err != nil {
+		// The disk is full already, or its file system cannot reserve (FAT): the file grows as it is written.
+		log.Warn("the store has no room of its own; with a full disk the node could not be told of changes", "err", err)
+	}
 	return s, nil
 }
 
