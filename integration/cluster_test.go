@@ -21,6 +21,7 @@ type cluster struct {
 	dir        string // state; removed at the end
 	sockets    string // short paths, for sockets and pinned namespaces
 	id         string // four letters in the names of links and cgroups
+	node       string // the node's name
 	kubeconfig string
 	registry   string // HOST:PORT
 	image      string // busybox, in the registry
@@ -83,12 +84,7 @@ func (c *cluster) layOut() error {
 	if err != nil {
 		return err
 	}
-	c.dir = dir
-	if c.sockets, err = os.MkdirTemp("/run", "cor"); err != nil {
-		return err
-	}
-	c.id = filepath.Base(c.sockets)[3:]
-	c.id = c.id[:min(6, len(c.id))]
+	c.dir, c.node = dir, nodeName
 	ports, err := freePorts(3)
 	if err != nil {
 		return err
@@ -98,29 +94,43 @@ func (c *cluster) layOut() error {
 	c.image, c.demo = c.registry+"/busybox:1", c.registry+"/demo:1"
 	c.kubeconfig = filepath.Join(dir, "admin.kubeconfig")
 
-	files := map[string]string{
-		"containerd.toml": fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
-			filepath.Join(dir, "containerd"), filepath.Join(c.sockets, "c"), c.containerdSocket()),
-		"registry.yml": fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
-			filepath.Join(dir, "registry"), c.registry),
-		"agent.yaml": c.agentConfig(),
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "cni"), 0o755); err != nil {
+	registry := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
+		filepath.Join(dir, "registry"), c.registry)
+	if err := os.WriteFile(filepath.Join(dir, "registry.yml"), []byte(registry), 0o600); err != nil {
 		return err
 	}
-	c.containerd = newProcess(dir, "containerd", "containerd", "--config", filepath.Join(dir, "containerd.toml"), "--log-level", "warn")
 	c.registryd = newProcess(dir, "registry", "docker-registry", "serve", filepath.Join(dir, "registry.yml"))
 	c.control = newProcess(dir, "controlplane", binary("coracle-controlplane"), "serve",
 		"--data-dir", filepath.Join(dir, "controlplane"), "--kubeconfig", c.kubeconfig,
 		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
 		"--secure-port", fmt.Sprint(c.apiPort), "--gateway-port", fmt.Sprint(c.gwPort), "--pod-cidr", "10.211.0.0/16")
-	c.logs = newProcess(dir, "log-writer", binary("coracle-agent"), "log-writer", "--config", filepath.Join(dir, "agent.yaml"))
-	c.agent = newProcess(dir, "agent", binary("coracle-agent"), "run", "--config", filepath.Join(dir, "agent.yaml"))
+	return c.layOutNode(dir)
+}
+
+// layOutNode prepares what the machine of a node runs: containerd, log writer and agent, with state below c.dir. What
+// they print goes to files in logDir.
+func (c *cluster) layOutNode(logDir string) (err error) {
+	if c.sockets, err = os.MkdirTemp("/run", "cor"); err != nil {
+		return err
+	}
+	c.id = filepath.Base(c.sockets)[3:]
+	c.id = c.id[:min(6, len(c.id))]
+	for name, content := range map[string]string{
+		"containerd.toml": fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
+			filepath.Join(c.dir, "containerd"), filepath.Join(c.sockets, "c"), c.containerdSocket()),
+		"agent.yaml": c.agentConfig(),
+	} {
+		if err := os.WriteFile(filepath.Join(c.dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(filepath.Join(c.dir, "cni"), 0o755); err != nil {
+		return err
+	}
+	config := filepath.Join(c.dir, "agent.yaml")
+	c.containerd = newProcess(logDir, "containerd", "containerd", "--config", filepath.Join(c.dir, "containerd.toml"), "--log-level", "warn")
+	c.logs = newProcess(logDir, "log-writer", binary("coracle-agent"), "log-writer", "--config", config)
+	c.agent = newProcess(logDir, "agent", binary("coracle-agent"), "run", "--config", config)
 	c.agent.env = []string{failpoint.Env + "=" + c.failpointFile()}
 	return nil
 }
@@ -139,7 +149,7 @@ containerd:
 cni:
   confDir: %[3]s/cni
   bridge: cor%[5]s
-`, nodeName, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket())
+`, c.node, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket())
 }
 
 func (c *cluster) containerdSocket() string { return filepath.Join(c.sockets, "c.sock") }
@@ -184,7 +194,7 @@ func (c *cluster) kubectlStdin(stdin string, args ...string) (string, error) {
 
 func (c *cluster) waitNodeReady(d time.Duration) error {
 	return eventually(d, func() error {
-		out, err := c.kubectl("get", "node", nodeName, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}`)
+		out, err := c.kubectl("get", "node", c.node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}`)
 		if err != nil {
 			return err
 		}
