@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func (r *Runtime) firstProcessAlive(uid types.UID) bool {
 		return false
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 0 {
+	if err != nil || pid <= 0 || ending(pid) {
 		return false
 	}
 	var running, pinned unix.Stat_t
@@ -141,6 +142,24 @@ func (r *Runtime) firstProcessAlive(uid types.UID) bool {
 		return false
 	}
 	return running.Dev == pinned.Dev && running.Ino == pinned.Ino
+}
+
+// pfExiting is PF_EXITING of include/linux/sched.h: the process was killed and waits for those of its namespace.
+const pfExiting = 0x4
+
+// ending reports whether a process is gone or about to be. Its namespace file can be read until it is reaped,
+// but the kernel lets nobody in any more, so that alone does not tell.
+func ending(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // proc_pid_stat(5), from field 3 on
+	if len(fields) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err != nil || flags&pfExiting != 0
 }
 
 // removeFirstProcess ends the pod's first process, and with it every process of the namespace.
