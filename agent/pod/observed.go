@@ -144,6 +144,7 @@ type Container struct {
 	ExitCode    int
 	Signal      int // 0: none
 	OOMKilled   bool
+	EarlierBoot bool // made before the machine last booted, so it has ended
 	// Reason and Message are set where the container never ran (Reason StartError,
 	// ContainerCannotRun …), or Message holds the termination message.
 	Reason  string

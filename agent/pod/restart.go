@@ -8,7 +8,7 @@ import (
 )
 
 // Back-off of restarts and image pulls, as Kubernetes documents it: it doubles from 10 s to
-// 5 min, and starts anew for a container that has run for 10 min.
+// 5 min, and starts anew for a container that has run for 10 min, and when the machine boots.
 const (
 	backOffFirst = 10 * time.Second
 	backOffMax   = 5 * time.Minute
@@ -99,7 +99,7 @@ func (p *planner) restart(u *unit, c *Container) {
 // A time of exit in the future means that the clock was set back: then nothing waits.
 func (p *planner) backOff(u *unit, c *Container) (until time.Time, wait bool) {
 	r := u.facts.Restart
-	if r == nil || r.BackOff == 0 || ranLong(c) || replaced(u, c) || c.FinishedAt.IsZero() || c.FinishedAt.After(p.now) {
+	if r == nil || r.BackOff == 0 || endsRow(c) || replaced(u, c) || c.FinishedAt.IsZero() || c.FinishedAt.After(p.now) {
 		return time.Time{}, false
 	}
 	until = c.FinishedAt.Add(r.BackOff)
@@ -111,7 +111,7 @@ func (p *planner) backOff(u *unit, c *Container) (until time.Time, wait bool) {
 // kubectl shows does not flicker when the wait is over.
 func (p *planner) waitsForRestart(u *unit, c *Container) (time.Duration, bool) {
 	r := u.facts.Restart
-	if r == nil || !u.ended(c) || !u.restarts(c) || ranLong(c) || replaced(u, c) {
+	if r == nil || !u.ended(c) || !u.restarts(c) || endsRow(c) || replaced(u, c) {
 		return 0, false
 	}
 	if r.Attempt <= c.Attempt {
@@ -133,14 +133,16 @@ func nextBackOff(u *unit, c *Container) time.Duration {
 	switch {
 	case replaced(u, c):
 		return 0
-	case r == nil, r.BackOff == 0, ranLong(c):
+	case r == nil, r.BackOff == 0, endsRow(c):
 		return backOffFirst
 	}
 	return min(2*r.BackOff, backOffMax)
 }
 
-func ranLong(c *Container) bool {
-	return !c.StartedAt.IsZero() && c.FinishedAt.Sub(c.StartedAt) >= backOffReset
+// endsRow says that c's end is no failure to add to those before it: it ran for long, or until the machine went down.
+// However often that happens, a machine that boots starts its pods at once.
+func endsRow(c *Container) bool {
+	return c.EarlierBoot || !c.StartedAt.IsZero() && c.FinishedAt.Sub(c.StartedAt) >= backOffReset
 }
 
 func replaced(u *unit, c *Container) bool {

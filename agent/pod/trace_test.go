@@ -216,6 +216,16 @@ var traces = []struct {
 		w.run(21 * time.Minute)
 		return w
 	}},
+	{"reboot-again-and-again", func() *world {
+		w := newWorld(newPod(container("web"), container("crashing")))
+		w.behave["crashing"] = each(behaviour{exitAfter: time.Second, exitCode: 1})
+		for i := range 4 {
+			w.run(time.Duration(i+1) * 20 * time.Second)
+			w.reboot()
+		}
+		w.run(2 * time.Minute)
+		return w
+	}},
 	{"reboot-job", func() *world {
 		p := newPod(container("web"))
 		p.Spec.RestartPolicy = v1.RestartPolicyNever

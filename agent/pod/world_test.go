@@ -229,6 +229,7 @@ func (w *world) reboot() {
 	w.say("(machine reboots)")
 	for i := range w.o.Containers {
 		c := &w.o.Containers[i]
+		c.EarlierBoot = true
 		if c.State == Running {
 			c.State, c.ExitCode, c.FinishedAt, c.Reason = Exited, unknownExit, w.now, "ContainerStatusUnknown"
 		}

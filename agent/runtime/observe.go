@@ -123,7 +123,7 @@ func (r *Runtime) appendObserved(ctx context.Context, list []pod.Container, reco
 	c := pod.Container{
 		ID: record.ID, Name: record.Labels[labelName], Kind: pod.Kind(record.Labels[labelKind]),
 		Fingerprint: record.Labels[labelFingerprint], Image: record.Image, ImageID: record.Labels[labelImageID],
-		CreatedAt: record.CreatedAt,
+		CreatedAt: record.CreatedAt, EarlierBoot: record.Labels[labelBoot] != r.bootID,
 	}
 	c.Attempt, _ = strconv.Atoi(record.Labels[labelAttempt])
 	if label := record.Labels[labelExit]; label != "" {
@@ -135,10 +135,13 @@ func (r *Runtime) appendObserved(ctx context.Context, list []pod.Container, reco
 	}
 	mark, marked := r.readMark(record.ID)
 	switch {
-	case task == nil && !marked && record.Labels[labelBoot] == r.bootID:
+	case task == nil && !marked && !c.EarlierBoot:
 		c.State = pod.Created
 	case task == nil:
 		exit := exitRecord{Code: unknownCode, Reason: unknownReason, Message: unknownMessage, Started: mark.StartedAt, Finished: time.Now()}
+		if exit.Started.IsZero() { // the mark was in /run
+			exit.Started = record.CreatedAt
+		}
 		if err := r.recordExit(ctx, record.ID, exit); err != nil && !errors.Is(err, fault.ErrNotFound) {
 			return nil, err
 		}

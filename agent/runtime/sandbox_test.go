@@ -137,7 +137,7 @@ func TestSandboxOfAnotherBootIsNone(t *testing.T) {
 	}
 	n.run.bootID = "another"
 	end := n.observed(c.PodUID, id, pod.Exited)
-	if end.ExitCode != 137 || end.Reason != "ContainerStatusUnknown" {
+	if end.ExitCode != 137 || end.Reason != "ContainerStatusUnknown" || !end.EarlierBoot || end.StartedAt.IsZero() {
 		t.Errorf("observed %+v", end)
 	}
 	n.restart()
