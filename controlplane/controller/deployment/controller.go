@@ -221,7 +221,8 @@ func (c *Controller) patchSet(ctx context.Context, s *appsv1.ReplicaSet, raw []b
 	return out, err
 }
 
-// annotate writes the revision into the deployment where it differs and returns the newest object.
+// annotate writes the revision into the deployment where it differs and returns the newest object. It goes through the
+// status subresource, as in Kubernetes, so that it is no new generation of the deployment.
 func (c *Controller) annotate(ctx context.Context, d *appsv1.Deployment, revision string) (*appsv1.Deployment, error) {
 	if d.Annotations[RevisionAnnotation] == revision {
 		return d, nil
@@ -232,7 +233,7 @@ func (c *Controller) annotate(ctx context.Context, d *appsv1.Deployment, revisio
 	if err != nil {
 		return nil, fmt.Errorf("encode a revision: %w", err)
 	}
-	out, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, raw, metav1.PatchOptions{})
+	out, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, raw, metav1.PatchOptions{}, "status")
 	if err != nil {
 		return nil, fmt.Errorf("annotate deployment %s/%s: %w", d.Namespace, d.Name, err)
 	}
