@@ -2,19 +2,27 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
 
-// externalEtcd is a real etcd that speaks TLS and wants client certificates.
+// externalEtcd is a real etcd, a process of its own, that speaks TLS and wants client certificates.
 type externalEtcd struct {
 	*process
 	url   string
@@ -22,29 +30,85 @@ type externalEtcd struct {
 	flags []string // of serve, with which a control plane may use it
 }
 
+// etcdEnv, where it is set, makes this test program an etcd; so none has to be installed.
+const etcdEnv = "CORACLE_INTEGRATION_ETCD"
+
+// etcdConfig is the value of etcdEnv.
+type etcdConfig struct{ Dir, URL, CA, Cert, Key string }
+
+// serveEtcd runs an etcd until SIGTERM and returns the exit code.
+func serveEtcd(config string) int {
+	var c etcdConfig
+	err := json.Unmarshal([]byte(config), &c)
+	var client *url.URL
+	if err == nil {
+		client, err = url.Parse(c.URL)
+	}
+	if err != nil {
+		fmt.Println(etcdEnv, err)
+		return 2
+	}
+	e := embed.NewConfig()
+	e.Dir, e.LogLevel = c.Dir, "warn"
+	e.ListenClientUrls, e.AdvertiseClientUrls, e.ListenPeerUrls = []url.URL{*client}, []url.URL{*client}, nil
+	e.ClientTLSInfo = transport.TLSInfo{CertFile: c.Cert, KeyFile: c.Key, TrustedCAFile: c.CA, ClientCertAuth: true}
+	server, err := embed.StartEtcd(e)
+	if err != nil {
+		fmt.Println("start etcd:", err)
+		return 1
+	}
+	defer server.Close()
+	ended := make(chan os.Signal, 1) // one slot: the first is enough
+	signal.Notify(ended, syscall.SIGTERM)
+	select {
+	case <-ended:
+		return 0
+	case err := <-server.Err():
+		fmt.Println("etcd:", err)
+		return 1
+	}
+}
+
 func startEtcd(t *testing.T) *externalEtcd {
 	t.Helper()
-	if !have("etcd") {
-		t.Fatal("etcd is not installed; run 'make packages'")
-	}
-	ports, err := freePorts(2)
+	ports, err := freePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	e := &externalEtcd{url: fmt.Sprintf("https://127.0.0.1:%d", ports[0]), ca: newAuthority(t, "etcd-ca")}
-	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	cert, key := e.ca.server("127.0.0.1")
 	clientCert, clientKey := e.ca.client("control-plane")
 	e.flags = []string{"--etcd-endpoints", e.url, "--etcd-ca-file", e.ca.file, "--etcd-cert-file", clientCert, "--etcd-key-file", clientKey}
-	e.process = newProcess(dir, "etcd", "etcd", "--name", "one", "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn", "--logger", "zap",
-		"--listen-client-urls", e.url, "--advertise-client-urls", e.url, "--cert-file", cert, "--key-file", key,
-		"--client-cert-auth", "--trusted-ca-file", e.ca.file,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one="+peer)
+	cert, key := e.ca.server("127.0.0.1")
+	config, err := json.Marshal(etcdConfig{Dir: filepath.Join(dir, "data"), URL: e.url, CA: e.ca.file, Cert: cert, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.process = newProcess(dir, "etcd", self)
+	e.env = []string{etcdEnv + "=" + string(config)}
 	if err := e.start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.stop)
+	t.Cleanup(func() {
+		e.stop()
+		if t.Failed() {
+			t.Logf("--- etcd\n%s", e.tail(20))
+		}
+	})
+	// A control plane that finds no etcd gives up: it is for its supervisor to try again.
+	if err := eventually(30*time.Second, func() error {
+		conn, err := net.Dial("tcp", e.url[len("https://"):])
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, e.tail(5))
+		}
+		return conn.Close()
+	}); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -85,7 +149,7 @@ func TestExternalEtcd(t *testing.T) {
 	leaderDies(t, planes, first)
 }
 
-// leader waits for a holder of the lease that is not the given one, and returns its place.
+// leader waits for a holder of the lease that is not the given one.
 func leader(t *testing.T, c *cluster, not string) string {
 	t.Helper()
 	holder := ""

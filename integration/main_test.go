@@ -14,6 +14,9 @@ import (
 var shared *cluster
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(etcdEnv); config != "" {
+		os.Exit(serveEtcd(config))
+	}
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		fmt.Println("integration: not root, so nothing was run: containers, namespaces and cgroups need root (sudo make test)")
