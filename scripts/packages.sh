@@ -27,7 +27,7 @@ export DEBIAN_FRONTEND=noninteractive
 # Packages that bring a daemon must not start it here: `make up` decides what runs.
 policy=/usr/sbin/policy-rc.d
 made_policy=no
-if [ ! -e $policy ] && [ ! -d /run/systemd/system ]; then
+if [ ! -e $policy ]; then
   printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made_policy=yes
 fi
 trap '[ $made_policy = no ] || rm -f $policy' EXIT
@@ -38,3 +38,7 @@ if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@
   exit 1
 fi
 rm -f "$log"
+# Nor at the next boot: the registry's own service would hold the port of the one that `make up` runs.
+if [[ " ${missing[*]} " == *" docker-registry "* ]] && [ -d /run/systemd/system ]; then
+  systemctl --quiet disable docker-registry 2>/dev/null || true
+fi

@@ -11,7 +11,8 @@ trap 'stopping=yes; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 pause=0
 while [ -z "$stopping" ]; do
   began=$SECONDS
-  "$@" >>"$log" 2>&1 </dev/null &
+  # Should this script be killed, the command ends too: nobody would know its pid.
+  setpriv --pdeathsig TERM -- "$@" >>"$log" 2>&1 </dev/null &
   child=$!
   wait "$child"
   code=$?

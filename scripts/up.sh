@@ -4,13 +4,14 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need_root up
+need_ours up
 
 demo_ready() {
   [ "$(kubectl get deployment demo -o jsonpath='{.status.availableReplicas}' 2>/dev/null)" = 2 ]
 }
 all_up() {
   local s
-  for s in "${services[@]}"; do alive "$s" || return 1; done
+  for s in "${services[@]}" coracle-registry; do alive "$s" || return 1; done
   kubectl get --raw /readyz && demo_ready
 }
 
@@ -38,32 +39,8 @@ if [ -f "$kubeconfig" ] && all_up >/dev/null 2>&1; then
   exit 0
 fi
 
-mkdir -p "$run" "$sockets"
-chmod 700 "$run"
-grep -qxF "$sockets" "$run/made" 2>/dev/null || echo "$sockets" >>"$run/made"
-
-# containerd: the machine's own when it answers, else one with its state in run/.
-containerd_socket=/run/containerd/containerd.sock
-if [ -S $containerd_socket ] && ctr --address $containerd_socket version >/dev/null 2>&1; then
-  say "containerd: using the one that runs at $containerd_socket"
-elif has_systemd && systemctl cat containerd.service >/dev/null 2>&1; then
-  say "containerd: starting its unit"
-  systemctl start containerd || fail "containerd did not start" "see: journalctl -u containerd -n 50"
-else
-  containerd_socket=$sockets/containerd/containerd.sock
-  say "containerd: starting one with its state in run/"
-  cat >"$run/containerd.toml" <<END
-version = 2
-root = "$run/containerd"
-state = "$sockets/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$containerd_socket"
-END
-  start containerd "$(command -v containerd)" --config "$run/containerd.toml" --log-level warn
-  wait_for 30 ctr --address "$containerd_socket" version ||
-    fail "containerd did not answer at $containerd_socket within 30 s" "see: $(the_log containerd)"
-fi
+claim
+ensure_containerd
 
 say "registry: serving images from run/registry at $registry"
 cat >"$run/registry.yml" <<END
@@ -73,6 +50,10 @@ storage: {filesystem: {rootdirectory: $run/registry}}
 http: {addr: "$registry"}
 END
 if ! alive coracle-registry && curl --silent --noproxy '*' --max-time 2 "http://$registry/v2/" >/dev/null; then
+  if has_systemd && systemctl is-active --quiet docker-registry; then
+    fail "the service of the package docker-registry serves at $registry" \
+      "only its program is needed here; if it is of no other use: systemctl disable --now docker-registry"
+  fi
   fail "something else already serves at $registry" "stop it, or set another address in scripts/lib.sh"
 fi
 start coracle-registry "$(command -v docker-registry)" serve "$run/registry.yml"
@@ -87,7 +68,7 @@ wait_for 90 kubectl get --raw /readyz ||
   fail "the control plane was not ready within 90 s" "see: $(the_log coracle-controlplane)" \
     "a port in use or a data folder of another user are the usual causes"
 
-say "agent: joining this machine as $(hostname | tr '[:upper:]' '[:lower:]')"
+say "agent: this machine is the node $(hostname | tr '[:upper:]' '[:lower:]')"
 mkdir -p "$run/cni"
 cat >"$run/agent.yaml" <<END
 server: 127.0.0.1:6444
@@ -97,6 +78,7 @@ runDir: $sockets/agent
 logDir: $run/log/pods
 containerd:
   socket: $containerd_socket
+  namespace: $containerd_namespace
 cni:
   confDir: $run/cni
 END
@@ -104,7 +86,7 @@ if [ ! -s "$run/agent/pki/node.pem" ]; then
   token=$("$bin/coracle-controlplane" token create --kubeconfig "$kubeconfig" --data-dir "$run/controlplane" --ttl 10m --print token) ||
     fail "a join token could not be made" "see: $(the_log coracle-controlplane)"
   hash=$("$bin/coracle-controlplane" token create --kubeconfig "$kubeconfig" --data-dir "$run/controlplane" --ttl 1m --print ca-hash)
-  "$bin/coracle-agent" join --config "$run/agent.yaml" --token "$token" --ca-hash "$hash" ||
+  "$bin/coracle-agent" join --config "$run/agent.yaml" --token "$token" --ca-hash "$hash" >/dev/null ||
     fail "the agent could not join" "the lines above say why; $bin/coracle-agent check --config $run/agent.yaml looks at this machine"
 fi
 start coracle-log-writer "$bin/coracle-agent" log-writer --config "$run/agent.yaml"
@@ -121,6 +103,7 @@ kubectl rollout status deployment/demo --timeout=120s ||
 
 kubectl get nodes,pods -o wide
 echo
-line=$(fetch_line) || fail "a demo pod did not answer" "see: $bin/kubectl --kubeconfig $kubeconfig logs -l app=demo"
+# After a reboot the pods that the API knows may still be starting.
+line=$(wait_for 30 fetch_line && fetch_line) || fail "a demo pod did not answer" "see: $bin/kubectl --kubeconfig $kubeconfig logs -l app=demo"
 say "a pod says: $line"
 next_steps
