@@ -144,9 +144,11 @@ func TestExternalEtcd(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	first := leader(t, planes[0], "")
+	if a, b := leader(t, planes[0], ""), leader(t, planes[1], ""); a != b {
+		t.Errorf("one says that %s leads, the other that %s does", a, b)
+	}
 	etcdAway(t, store, planes)
-	leaderDies(t, planes, first)
+	leaderDies(t, planes)
 }
 
 // leader waits for a holder of the lease that is not the given one.
@@ -202,9 +204,9 @@ func etcdAway(t *testing.T, store *externalEtcd, planes []*cluster) {
 }
 
 // leaderDies kills the leader: the other's scheduler and controllers take over, on a node that is connected there.
-func leaderDies(t *testing.T, planes []*cluster, first string) {
+func leaderDies(t *testing.T, planes []*cluster) {
 	t.Helper()
-	first = leader(t, planes[0], "") // it may have changed hands while etcd was away
+	first := leader(t, planes[0], "") // it may have changed hands while etcd was away
 	rest, dead := planes[0], planes[1]
 	if first == "plane-0" {
 		rest, dead = planes[1], planes[0]

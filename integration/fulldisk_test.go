@@ -173,3 +173,58 @@ func TestFullDisk(t *testing.T) {
 	}
 	s.do("delete", "pod", "runner", "late", "pulling", "--timeout=60s")
 }
+
+// TestFullDiskOfTheControlPlane fills the disk that etcd writes to. What was acknowledged is there afterwards.
+func TestFullDiskOfTheControlPlane(t *testing.T) {
+	disk := smallDisk(t, 96)
+	c := newPlane(t, "small-disk", "--data-dir", filepath.Join(disk, "controlplane"))
+	c.serve(t)
+	create := func(name string) error {
+		_, err := c.kubectlStdin(fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q},"data":{"a":%q}}`, name, strings.Repeat("x", 200<<10)),
+			"create", "--raw", "/api/v1/namespaces/default/configmaps?timeout=5s", "-f", "-")
+		return err
+	}
+	const acknowledged = 5
+	for i := range acknowledged {
+		if err := create(fmt.Sprintf("kept-%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	filler := fill(t, disk)
+	var refused error
+	for i := 0; i < 100 && refused == nil; i++ { // what was claimed before may still have room
+		refused = create(fmt.Sprintf("more-%d", i))
+	}
+	if refused == nil {
+		t.Error("100 objects were stored on a full disk")
+	}
+	// etcd ends the process when it cannot write, and a start says why it cannot be.
+	if err := c.control.wait(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if log := c.control.tail(10); !strings.Contains(log, "no space left on device") {
+		t.Errorf("the control plane ended with these words:\n%s", log)
+	}
+	if err := c.control.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.control.wait(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if log := c.control.tail(1); !strings.Contains(log, "full disk") {
+		t.Errorf("a start on a full disk said:\n%s", log)
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	c.serve(t)
+	for i := range acknowledged {
+		if _, err := c.kubectl("get", "configmap", fmt.Sprintf("kept-%d", i), "-o", "name"); err != nil {
+			t.Errorf("an object that was acknowledged is lost: %v", err)
+		}
+	}
+	if err := create("after"); err != nil {
+		t.Error(err)
+	}
+}
