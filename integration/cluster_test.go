@@ -215,7 +215,7 @@ func (c *cluster) down() (left []string, err error) {
 			err = e
 		}
 	}
-	left = c.leftovers()
+	left = append(c.leftovers(), c.ownTraces()...)
 	for _, p := range []*process{c.logs, c.control, c.registryd, c.containerd} {
 		if p != nil && p.cmd != nil {
 			p.stop()

@@ -66,6 +66,25 @@ func (c *cluster) cgroups() []string {
 	return left
 }
 
+// ownTraces is what a node has on the machine beyond its pods, and what a reset must take away too.
+func (c *cluster) ownTraces() []string {
+	var left []string
+	if _, err := os.Stat("/sys/class/net/cor" + c.id); err == nil {
+		left = append(left, "bridge cor"+c.id)
+	}
+	if out, err := output(nil, "", "nft", "list", "tables"); err == nil && strings.Contains(out, c.id) {
+		left = append(left, "one of the nft tables: "+out)
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/coracle-it-" + c.id)
+	if err != nil {
+		left = append(left, err.Error())
+	}
+	for _, g := range groups {
+		left = append(left, "cgroup "+g)
+	}
+	return left
+}
+
 func mountsBelow(dir string) []string {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

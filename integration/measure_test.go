@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,7 +15,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -26,6 +29,7 @@ func (c *cluster) client(t testing.TB) kubernetes.Interface {
 		t.Fatal(err)
 	}
 	config.QPS = -1
+	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -39,12 +43,6 @@ func createToReady(s *space, n int, prefix string) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	pods := s.client(s.t).CoreV1().Pods(s.name)
-	watch, err := pods.Watch(ctx, metav1.ListOptions{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer watch.Stop()
-
 	began := time.Now()
 	var creates sync.WaitGroup
 	errs := make(chan error, n) // one each, so that no create waits
@@ -54,20 +52,7 @@ func createToReady(s *space, n int, prefix string) time.Duration {
 			errs <- err
 		})
 	}
-	readyPods := map[string]bool{}
-	for len(readyPods) < n {
-		select {
-		case e, ok := <-watch.ResultChan():
-			if !ok {
-				s.t.Fatalf("the watch ended with %d of %d pods Ready", len(readyPods), n)
-			}
-			if p, isPod := e.Object.(*corev1.Pod); isPod && strings.HasPrefix(p.Name, prefix+"-") && ready(p).Status == corev1.ConditionTrue {
-				readyPods[p.Name] = true
-			}
-		case <-ctx.Done():
-			s.t.Fatalf("%d of %d pods were Ready when the time was up", len(readyPods), n)
-		}
-	}
+	waitAllReady(ctx, s, pods, prefix, n)
 	took := time.Since(began)
 	creates.Wait()
 	for range n {
@@ -76,6 +61,44 @@ func createToReady(s *space, n int, prefix string) time.Duration {
 		}
 	}
 	return took
+}
+
+// waitAllReady returns when n pods with this prefix are Ready. The server may end a watch whose reader is slow, as on a
+// machine with all cores busy: then it lists and watches again, as every client must.
+func waitAllReady(ctx context.Context, s *space, pods typedcorev1.PodInterface, prefix string, n int) {
+	s.t.Helper()
+	for ctx.Err() == nil {
+		list, err := pods.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		readyPods := map[string]bool{}
+		see := func(p *corev1.Pod) {
+			if strings.HasPrefix(p.Name, prefix+"-") && ready(p).Status == corev1.ConditionTrue {
+				readyPods[p.Name] = true
+			}
+		}
+		for i := range list.Items {
+			see(&list.Items[i])
+		}
+		watch, err := pods.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for open := true; open && len(readyPods) < n; {
+			var e apiwatch.Event
+			if e, open = <-watch.ResultChan(); open {
+				if p, isPod := e.Object.(*corev1.Pod); isPod {
+					see(p)
+				}
+			}
+		}
+		watch.Stop()
+		if len(readyPods) >= n {
+			return
+		}
+	}
+	s.t.Fatalf("%d pods were not all Ready when the time was up", n)
 }
 
 func plainPod(name, image string) *corev1.Pod {
@@ -114,7 +137,7 @@ func (c *cluster) floor(t testing.TB, n int) time.Duration {
 	t.Helper()
 	ctr := func(args ...string) {
 		t.Helper()
-		if _, err := output(nil, "", append([]string{"ctr", "--address", c.containerdSocket(), "--namespace", "floor"}, args...)...); err != nil {
+		if _, err := output(nil, "", append([]string{"ctr", "--address", c.containerdSocket(), "--namespace", c.floorNamespace()}, args...)...); err != nil {
 			t.Error(err)
 		}
 	}
@@ -135,7 +158,7 @@ func (c *cluster) floor(t testing.TB, n int) time.Duration {
 	}
 	for i := range n {
 		_ = eventually(10*time.Second, func() error { // a task is deleted once its process is gone
-			_, err := output(nil, "", "ctr", "--address", c.containerdSocket(), "--namespace", "floor", "tasks", "delete", fmt.Sprintf("floor-%d", i))
+			_, err := output(nil, "", "ctr", "--address", c.containerdSocket(), "--namespace", c.floorNamespace(), "tasks", "delete", fmt.Sprintf("floor-%d", i))
 			if err != nil && strings.Contains(err.Error(), "not found") {
 				return nil
 			}
@@ -143,8 +166,20 @@ func (c *cluster) floor(t testing.TB, n int) time.Duration {
 		})
 		ctr("containers", "delete", fmt.Sprintf("floor-%d", i))
 	}
+	// ctr puts its containers' cgroups below one named as the namespace, and leaves that behind.
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + c.floorNamespace())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range append(groups, "/sys/fs/cgroup/"+c.floorNamespace()) {
+		if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
+			t.Error(err)
+		}
+	}
 	return took
 }
+
+func (c *cluster) floorNamespace() string { return "coracle-floor-" + c.id }
 
 // privateMB is the anonymous memory that only this process holds, in MB (10^6 bytes): what would be free without it.
 func privateMB(t testing.TB, pid int) float64 { return smaps(t, pid, "Private_Dirty:") }
