@@ -22,6 +22,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	containerdlog "github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -80,6 +81,11 @@ type Images struct {
 func New(cfg Config) (*Images, error) {
 	if cfg.Address == "" || cfg.Namespace == "" || cfg.Log == nil {
 		return nil, errors.New("images: Address, Namespace and Log are required")
+	}
+	// containerd's library tells of every request by a logger of its own, for the whole process. What matters of it is in
+	// the errors that it returns.
+	if err := containerdlog.SetLevel("warn"); err != nil {
+		return nil, fmt.Errorf("images: quiet containerd's library: %w", err)
 	}
 	if cfg.Snapshotter == "" {
 		cfg.Snapshotter = defaultSnapshotter()

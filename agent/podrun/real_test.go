@@ -17,7 +17,7 @@ import (
 
 func TestRealPodLife(t *testing.T) {
 	n := newRealNode(t)
-	r, stop := n.agent()
+	_, stop := n.agent()
 	setup := busybox("setup", "echo $COLOUR > /shared/colour")
 	setup.Env = []v1.EnvVar{{Name: "COLOUR", Value: "blue"}}
 	side := busybox("side", "trap 'exit 0' TERM; while true; do sleep 0.1; done")
@@ -55,7 +55,7 @@ func TestRealPodLife(t *testing.T) {
 			}
 		}
 	}
-	r, stop = n.agent()
+	r, stop := n.agent()
 	defer stop()
 	s = n.await(p.UID, "restarted", func(s v1.PodStatus, _ bool) bool {
 		return len(s.ContainerStatuses) > 0 && s.ContainerStatuses[0].RestartCount == 1 && s.ContainerStatuses[0].State.Running != nil

@@ -41,7 +41,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 		}
 		r.wait(ctx, pending)
 	}
-	return nil
+	return nil //nolint:nilerr // ended because it was told to
 }
 
 // follow handles events until the stream ends, and hands out names as they are taken. here is

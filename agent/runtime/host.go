@@ -101,7 +101,7 @@ func hostDevices(dir string) ([]specs.LinuxDevice, error) {
 		}
 		var st unix.Stat_t
 		if unix.Lstat(path, &st) != nil {
-			return nil // gone since it was listed
+			return nil //nolint:nilerr // gone since it was listed
 		}
 		kind := "b"
 		if st.Mode&unix.S_IFMT == unix.S_IFCHR {

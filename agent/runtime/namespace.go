@@ -120,7 +120,7 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("bring up loopback: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // a socket that was only asked
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return fmt.Errorf("bring up loopback: %w", err)

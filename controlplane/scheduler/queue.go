@@ -82,13 +82,6 @@ func (q *queue) set(pod *decide.Pod) {
 	q.notify()
 }
 
-// has is true for a pod in the queue, busy ones too.
-func (q *queue) has(uid types.UID) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.entries[uid] != nil
-}
-
 // remove drops a pod that was deleted or has a node.
 func (q *queue) remove(uid types.UID) {
 	q.mu.Lock()

@@ -99,7 +99,7 @@ func (c *cluster) connect(done <-chan error) error {
 		}
 		rc, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // not written yet
 		}
 		rc.QPS = -1
 		c.rest = rc

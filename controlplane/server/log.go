@@ -19,8 +19,9 @@ func captureLogs(log *slog.Logger) {
 
 var captured sync.Once
 
-// abandoned is in what the libraries log as errors when a client goes away before its answer.
-const abandoned = "http: Handler timeout"
+// abandoned is in what the libraries log as errors when a client goes away before its answer, or at the ordinary end of
+// a stream.
+var abandoned = []string{"http: Handler timeout", "use of closed network connection"}
 
 // quieter lowers info, and clients that went away, to debug.
 type quieter struct{ slog.Handler }
@@ -32,8 +33,10 @@ func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = lowered(r.Level)
 	r.Attrs(func(a slog.Attr) bool {
-		if strings.Contains(a.Value.String(), abandoned) {
-			r.Level = slog.LevelDebug
+		for _, text := range abandoned {
+			if strings.Contains(a.Value.String(), text) {
+				r.Level = slog.LevelDebug
+			}
 		}
 		return true
 	})

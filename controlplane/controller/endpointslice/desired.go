@@ -31,7 +31,7 @@ func desired(in Input) map[groupKey]*group {
 				continue
 			}
 			ports := resolvePorts(in.Service, pod)
-			if len(ports) == 0 && !(len(in.Service.Spec.Ports) == 0 && headless(in.Service)) {
+			if len(ports) == 0 && (len(in.Service.Spec.Ports) != 0 || !headless(in.Service)) {
 				continue // it serves none of the ports
 			}
 			k := groupKey{discoveryv1.AddressType(family), portsKey(ports)}

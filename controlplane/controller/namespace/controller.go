@@ -102,7 +102,7 @@ func (c *Controller) reconcile(ctx context.Context, name string) error {
 	}
 	plan := MakePlan(ns, empty(ctx, c.client.Discovery(), c.metadata, c, name), c.env.Now())
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // what was found is incomplete; the next run asks again
 	}
 	if plan.Finalize {
 		return c.finalize(ctx, ns)

@@ -179,7 +179,7 @@ func (c *Controller) reconcile(ctx context.Context, k types.NamespacedName) erro
 	}
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
 	if err != nil {
-		return nil // validation lets none through; nothing can be done without one
+		return nil //nolint:nilerr // validation lets none through; nothing can be done without one
 	}
 	now := c.env.Now()
 	ready, left := c.expected.Satisfied(string(set.UID), now)

@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
@@ -88,7 +87,7 @@ func (r *Binding) assign(ctx context.Context, name string, binding *corev1.Bindi
 	if binding.UID != "" || binding.ResourceVersion != "" {
 		preconditions = &storage.Preconditions{}
 		if binding.UID != "" {
-			preconditions.UID = ptrTo(types.UID(binding.UID))
+			preconditions.UID = ptrTo(binding.UID)
 		}
 		if binding.ResourceVersion != "" {
 			preconditions.ResourceVersion = &binding.ResourceVersion
