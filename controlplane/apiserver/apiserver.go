@@ -6,6 +6,10 @@
 //
 //	Listen → Serving (port, certificates, loopback client) → New → Server → Run
 //
+// Two generic servers answer one after the other: that of the kinds in controlplane/registry, and behind it, for what the
+// first does not know, that of CustomResourceDefinitions and the resources they define (newExtensions). Discovery and the
+// OpenAPI documents are made from both and change with every definition.
+//
 // Every write is bounded: bodies to 3 MB (413), requests to 60 s, requests in flight to 400 reading and 200 writing
 // (429). Priority and fairness is off: it keeps 40 goroutines and a dozen objects in etcd to protect large clusters.
 package apiserver
@@ -14,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -22,6 +27,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/client-go/informers"
@@ -38,6 +44,9 @@ const drainTimeout = 3 * time.Second
 type Config struct {
 	Serving *Serving
 	Storage StorageConfig
+	// Replicated is true where other control planes may serve the same storage: a new custom resource is then served only
+	// after they had time to learn of it.
+	Replicated bool
 	// AdvertiseAddress is where clients are told to find the API.
 	AdvertiseAddress net.IP
 	// Informers are started with the server; readiness waits for them.
@@ -51,6 +60,7 @@ type Config struct {
 	Admission admission.Interface
 	// Registry is completed with the storage settings and handed to registry.New.
 	Registry registry.Config
+	Log      *slog.Logger
 }
 
 // Server is the assembled API.
@@ -63,15 +73,21 @@ type Server struct {
 // New builds the server. Nothing is served before Run.
 func New(cfg Config) (*Server, error) {
 	c := genericConfig(cfg)
-	if _, err := applyStorage(c, cfg.Storage); err != nil {
+	store, err := applyStorage(c, cfg.Storage)
+	if err != nil {
 		return nil, err
 	}
 	applyOpenAPI(c)
 	if cfg.Authenticator == nil || cfg.Authorizer == nil {
 		return nil, errors.New("an API server without authenticator or authorizer would let everybody in")
 	}
+	extensions, err := newExtensions(cfg, c, store)
+	if err != nil {
+		return nil, err
+	}
+	c.EnableDiscovery = false // installDiscovery knows the groups of the extensions too
 	completed := c.Complete(cfg.Informers)
-	generic, err := completed.New("coracle", genericapiserver.NewEmptyDelegate())
+	generic, err := completed.New("coracle", extensions.server.GenericAPIServer)
 	if err != nil {
 		return nil, fmt.Errorf("assemble API server: %w", err)
 	}
@@ -90,7 +106,10 @@ func New(cfg Config) (*Server, error) {
 	if err := generic.InstallAPIGroups(groups...); err != nil {
 		return nil, fmt.Errorf("install API groups: %w", err)
 	}
-	installOpenAPI(generic, c)
+	installDiscovery(generic, c.DiscoveryAddresses, groups)
+	if err := installOpenAPI(generic, c, extensions, cfg.Log); err != nil {
+		return nil, err
+	}
 	generic.ShutdownTimeout = drainTimeout
 	return &Server{generic: generic, serving: cfg.Serving, registry: reg}, nil
 }
@@ -106,6 +125,8 @@ func genericConfig(cfg Config) *genericapiserver.Config {
 	c.Authorization.Authorizer = cfg.Authorizer
 	c.RuleResolver = cfg.RuleResolver
 	c.AdmissionControl = cfg.Admission
+	// One list of groups for both servers; each writes its own.
+	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	c.StorageObjectCountTracker = nil
 	c.EnableProfiling = false
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apiserver/pkg/server/mux"
@@ -20,13 +21,12 @@ const maxVariants = 8
 
 // documents serves the OpenAPI documents. What they are built from takes a hundred megabytes, and they are asked for by
 // explain and client-side apply alone; so they are built at the first request, kept compressed (half a megabyte in all)
-// and what they were built from is dropped.
+// and what they were built from is dropped. Those of custom resources are built again after a change of a definition.
 type documents struct {
-	// build installs handlers of all the documents.
-	build func(*mux.PathRecorderMux)
-	// paths are rendered together.
-	paths []string
+	// build installs handlers of all the documents and names their paths.
+	build func(*mux.PathRecorderMux) (paths []string, err error)
 
+	stale    atomic.Bool // what was rendered is of the past
 	mu       sync.Mutex
 	variants map[string]map[string]*document // Accept header → path → document; nil where there is none
 }
@@ -39,14 +39,28 @@ type document struct {
 	modified   time.Time
 }
 
-// ServeHTTP answers GET and HEAD.
-func (d *documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// library answers GET and HEAD of documents from the first shelf that has the one asked for.
+type library []shelf
+
+// shelf finds documents. It returns nil where no such document exists in a form the client accepts.
+type shelf interface {
+	find(path, accept string) (*document, error)
+}
+
+// ServeHTTP implements http.Handler.
+func (l library) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "OpenAPI documents can only be read", http.StatusMethodNotAllowed)
 		return
 	}
-	doc, err := d.find(r.URL.Path, r.Header.Get("Accept"))
+	var doc *document
+	var err error
+	for _, s := range l {
+		if doc, err = s.find(r.URL.Path, r.Header.Get("Accept")); doc != nil || err != nil {
+			break
+		}
+	}
 	switch {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -57,10 +71,16 @@ func (d *documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find returns nil where no such document exists in a form the client accepts.
+// outdate has the documents built anew at the next request. It does not wait for one that is being answered.
+func (d *documents) outdate() { d.stale.Store(true) }
+
+// find implements shelf.
 func (d *documents) find(path, accept string) (*document, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.stale.Swap(false) {
+		d.variants = nil
+	}
 	if known, ok := d.variants[accept]; ok {
 		return known[path], nil
 	}
@@ -79,9 +99,12 @@ func (d *documents) find(path, accept string) (*document, error) {
 
 func (d *documents) render(accept string) (map[string]*document, error) {
 	m := mux.NewPathRecorderMux("openapi")
-	d.build(m)
+	paths, err := d.build(m)
+	if err != nil {
+		return nil, fmt.Errorf("build OpenAPI documents: %w", err)
+	}
 	out := map[string]*document{}
-	for _, path := range d.paths {
+	for _, path := range paths {
 		capture := &capturedResponse{header: http.Header{}}
 		m.ServeHTTP(capture, &http.Request{
 			Method: http.MethodGet, URL: &url.URL{Path: path}, Header: http.Header{"Accept": {accept}}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -89,13 +112,30 @@ func (d *documents) render(accept string) (map[string]*document, error) {
 		if capture.code != http.StatusOK || capture.body.Len() == 0 {
 			continue
 		}
-		doc, err := capture.document()
+		doc, err := newDocument(capture.body.Bytes(), capture.header.Get("Etag"), capture.header.Get("Content-Type"))
 		if err != nil {
 			return nil, fmt.Errorf("keep %s: %w", path, err)
 		}
 		out[path] = doc
 	}
 	return out, nil
+}
+
+func newDocument(content []byte, etag, mediaType string) (*document, error) {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	if _, err := z.Write(content); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return &document{compressed: bytes.Clone(out.Bytes()), etag: etag, mediaType: mediaType, modified: time.Now()}, nil
+}
+
+// plain is the document as it was.
+func (doc *document) plain() (io.Reader, error) {
+	return gzip.NewReader(bytes.NewReader(doc.compressed))
 }
 
 // serve answers from the compressed bytes. A hash in the query is the client's way of naming a version it may cache for
@@ -129,7 +169,7 @@ func (doc *document) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	plain, err := gzip.NewReader(bytes.NewReader(doc.compressed))
+	plain, err := doc.plain()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -155,18 +195,4 @@ func (c *capturedResponse) WriteHeader(code int) {
 func (c *capturedResponse) Write(p []byte) (int, error) {
 	c.WriteHeader(http.StatusOK)
 	return c.body.Write(p)
-}
-
-func (c *capturedResponse) document() (*document, error) {
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	if _, err := z.Write(c.body.Bytes()); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return &document{
-		compressed: bytes.Clone(out.Bytes()), etag: c.header.Get("Etag"), mediaType: c.header.Get("Content-Type"), modified: time.Now(),
-	}, nil
 }

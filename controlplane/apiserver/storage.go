@@ -50,8 +50,9 @@ var resourcePrefixes = map[schema.GroupResource]string{
 // unwatched have no watch cache: events are written often, watched rarely, and expire by themselves.
 var unwatched = []string{"events#0", "events.events.k8s.io#0"}
 
-// applyStorage gives the generic configuration its storage: protobuf in etcd, Secrets sealed, watch caches on.
-func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*serverstorage.DefaultStorageFactory, error) {
+// applyStorage gives the generic configuration its storage: protobuf in etcd, Secrets sealed, watch caches on. The result is
+// where that storage is.
+func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*options.EtcdOptions, error) {
 	transformers, err := sealSecrets(cfg.EncryptionKeys)
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*serverstorage
 	if err := o.ApplyWithStorageFactoryTo(factory, c); err != nil {
 		return nil, fmt.Errorf("set up storage: %w", err)
 	}
-	return factory, nil
+	return o, nil
 }
 
 // sealSecrets encrypts Secrets with XSalsa20-Poly1305. There is no reading of plain ones: an object that was put into

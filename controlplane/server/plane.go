@@ -162,6 +162,7 @@ func (p *plane) addAPI() error {
 	p.api, err = apiserver.New(apiserver.Config{
 		Serving:          p.serving,
 		Storage:          apiserver.StorageConfig{Endpoints: p.etcd.Endpoints(), TLS: p.etcd.TLS(), EncryptionKeys: keys},
+		Replicated:       !p.etcd.Embedded(),
 		AdvertiseAddress: net.ParseIP(p.cfg.AdvertiseAddress),
 		Informers:        p.informers,
 		Authenticator:    p.auth.Authenticator(), Audiences: p.auth.Audiences(),
@@ -175,6 +176,7 @@ func (p *plane) addAPI() error {
 			Streaming: p.streaming,
 			Log:       p.log.With("part", "registry"),
 		},
+		Log: p.log.With("part", "apiserver"),
 	})
 	if err != nil {
 		return err
