@@ -72,6 +72,10 @@ budget: packages build bin/coracle-demo ## run the tests that hold the budgets o
 bench: packages build bin/coracle-demo ## measure against `ctr run` on this machine, as ratios in one run (root)
 	$(GO) test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./integration
 
+.PHONY: systemd-test
+systemd-test: packages build bin/coracle-demo bin/coracle-image ## test up, down and the units in a machine that systemd boots (root)
+	@scripts/systemd-test.sh
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME)
