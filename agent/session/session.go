@@ -43,6 +43,9 @@ const (
 	// later ones are spread so that a thousand nodes do not come back in one second.
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
+	// For soonAttempts, some minutes, no wait is longer than soonBackoff: somebody is probably mending it and looking on.
+	soonBackoff  = 10 * time.Second
+	soonAttempts = 40
 	// refusedBackoff is used while the server turns the certificate down: only a person can mend that.
 	refusedBackoff = 5 * time.Minute
 	// steadyAfter is how long a session must last for the next loss to be treated as the first.
@@ -213,6 +216,9 @@ func (s *Session) pause(attempt int, err error) time.Duration {
 		return 0
 	}
 	limit := maxBackoff
+	if attempt < soonAttempts {
+		limit = soonBackoff
+	}
 	if errors.Is(err, identity.ErrRefused) {
 		limit = refusedBackoff
 	}
