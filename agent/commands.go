@@ -19,6 +19,7 @@ import (
 	"coracle/agent/logwriter"
 	"coracle/agent/node"
 	"coracle/internal/fault"
+	"coracle/internal/stderrlog"
 )
 
 func load(command string, args []string, extra func(*pflag.FlagSet)) (config.Config, error) {
@@ -38,7 +39,7 @@ func runNode(ctx context.Context, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	journal := node.NewJournal(newHandler(level))
+	journal := node.NewJournal(slog.NewTextHandler(os.Stderr, stderrlog.Options(level)))
 	log := slog.New(journal)
 	n, err := node.New(cfg, log, journal)
 	if errors.Is(err, identity.ErrNotJoined) || errors.Is(err, fault.ErrInvalid) {
@@ -80,7 +81,7 @@ func join(ctx context.Context, args []string) error {
 			return usageError{fmt.Errorf("give --node-name, for the host name cannot be read: %w", err)}
 		}
 	}
-	log := slog.New(newHandler(slog.LevelWarn))
+	log := slog.New(slog.NewTextHandler(os.Stderr, stderrlog.Options(slog.LevelWarn)))
 	id, err := joinPatiently(ctx, wait, identity.JoinConfig{
 		Server: cfg.Server, Token: token, CAHash: caHash, NodeName: name, Dir: cfg.IdentityDir(), Log: log,
 	})
@@ -180,7 +181,7 @@ func writeLogs(ctx context.Context, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	log := slog.New(newHandler(level))
+	log := slog.New(slog.NewTextHandler(os.Stderr, stderrlog.Options(level)))
 	w, err := logwriter.New(logwriter.Config{
 		IODir: filepath.Join(cfg.RunDir, "io"), Socket: cfg.LogSocket(), MaxSize: maxBytes, MaxFiles: cfg.Logs.MaxFiles, Log: log,
 	})
@@ -204,5 +205,5 @@ func reset(ctx context.Context, args []string) error {
 	if !yes {
 		return usageError{errors.New("reset stops all pods of this node and removes their local data, the node's identity and what the agent made on this machine; say --yes if that is meant")}
 	}
-	return node.Reset(ctx, cfg, slog.New(newHandler(slog.LevelInfo)))
+	return node.Reset(ctx, cfg, slog.New(slog.NewTextHandler(os.Stderr, stderrlog.Options(slog.LevelInfo))))
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -81,17 +80,3 @@ func run(args []string) int {
 
 // errSaid is a failure about which everything has been printed.
 var errSaid = errors.New("failed")
-
-// newHandler writes to stderr; systemd adds time and unit by itself.
-func newHandler(level slog.Level) slog.Handler {
-	opts := &slog.HandlerOptions{Level: level}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey && len(groups) == 0 {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	return slog.NewTextHandler(os.Stderr, opts)
-}

@@ -12,6 +12,7 @@ import (
 
 	"coracle/controlplane/config"
 	"coracle/controlplane/server"
+	"coracle/internal/stderrlog"
 )
 
 func newServe() *cobra.Command {
@@ -88,7 +89,7 @@ func newLogger(w io.Writer, cfg *config.Config) *slog.Logger {
 	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
 		level = slog.LevelInfo // the name was validated; slog knows the same four
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := stderrlog.Options(level)
 	if cfg.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
