@@ -170,6 +170,16 @@ func (o objects) Get(_ context.Context, name string, _ *metav1.GetOptions) (runt
 	return nil, apierrors.NewNotFound(v1.Resource("pods"), name)
 }
 
+// namespaced is a Getter of a kind that lives in namespaces: as with the store, the context has to name one.
+type namespaced struct{ objects }
+
+func (n namespaced) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	if genericapirequest.NamespaceValue(ctx) == "" {
+		return nil, apierrors.NewBadRequest("the context names no namespace")
+	}
+	return n.objects.Get(ctx, name, options)
+}
+
 func testPod(name, node string, containers ...string) *v1.Pod {
 	p := &v1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: "uid-1"}, Spec: v1.PodSpec{NodeName: node},
@@ -200,8 +210,8 @@ func newAPI(t *testing.T) *api {
 	a.pods["done"].(*v1.Pod).Status.Phase = v1.PodSucceeded
 	a.pods["two"].(*v1.Pod).Spec.InitContainers = []v1.Container{{Name: "i"}}
 	a.config = Config{
-		Pods: a.pods, Nodes: objects{"n1": &v1.Node{}}, Streams: a.agent,
-		Services:       objects{"svc": &v1.Service{ObjectMeta: metav1.ObjectMeta{Name: "svc"}, Spec: v1.ServiceSpec{Ports: []v1.ServicePort{{Name: "http", Port: 80}}}}},
+		Pods: namespaced{a.pods}, Nodes: objects{"n1": &v1.Node{}}, Streams: a.agent,
+		Services:       namespaced{objects{"svc": &v1.Service{ObjectMeta: metav1.ObjectMeta{Name: "svc"}, Spec: v1.ServiceSpec{Ports: []v1.ServicePort{{Name: "http", Port: 80}}}}}},
 		EndpointSlices: func(string, string) ([]*discoveryv1.EndpointSlice, error) { return a.slices, nil },
 	}
 	a.storage = New(a.config)
@@ -241,7 +251,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond.Error(err)
 		return
 	}
-	h.ServeHTTP(w, r.WithContext(ctx))
+	h.ServeHTTP(w, r) // the namespace is in ctx alone
 }
 
 func (a *api) stream(ctx context.Context, l rest.GetterWithOptions, name string, respond *responder, r *http.Request) {

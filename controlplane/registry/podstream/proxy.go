@@ -158,7 +158,8 @@ func (r *serviceProxyREST) Connect(ctx context.Context, id string, options runti
 	if err != nil {
 		return nil, err
 	}
-	slices, err := r.c.EndpointSlices(genericapirequest.NamespaceValue(ctx), name)
+	namespace := genericapirequest.NamespaceValue(ctx)
+	slices, err := r.c.EndpointSlices(namespace, name)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -168,7 +169,8 @@ func (r *serviceProxyREST) Connect(ctx context.Context, id string, options runti
 	}
 	t := targets[rand.IntN(len(targets))]
 	return reverse(scheme, hostPort(t.address, t.port), opts.Path, func(ctx context.Context) (net.Conn, error) {
-		return r.c.dialEndpoint(ctx, t)
+		// The context is that of the proxied request, which knows of no namespace.
+		return r.c.dialEndpoint(genericapirequest.WithNamespace(ctx, namespace), t)
 	}, responder), nil
 }
 
