@@ -78,6 +78,47 @@ func TestPreStopEndsAtTheDeadline(t *testing.T) {
 	})
 }
 
+// An attempt that the node itself has ended leaves its deadline behind; the next attempt's hook has nothing to do with it.
+func TestPreStopHasItsGraceAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.runtime.behave["web"] = behaviour{exec: func(ctx context.Context, command []string) (int, error) {
+			if command[0] == "live" {
+				n.runtime.mu.Lock()
+				defer n.runtime.mu.Unlock()
+				return 1 - n.runtime.starts["u1-web-1"], nil // the first attempt fails, the second is well
+			}
+			select {
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			case <-time.After(3 * time.Second):
+				return 0, nil
+			}
+		}}
+		_, stop := n.run(t)
+		defer stop()
+		p := newPod("u1", "web")
+		p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](5)
+		c := &p.Spec.Containers[0]
+		c.Lifecycle = &v1.Lifecycle{PreStop: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: []string{"drain"}}}}
+		c.LivenessProbe = &v1.Probe{ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"live"}}}, PeriodSeconds: 1, FailureThreshold: 1}
+		n.store.assign(p)
+		n.pass(time.Minute)
+		if n.runtime.starts["u1-web-1"] != 1 {
+			t.Fatalf("not restarted after the liveness probe failed: %v", n.runtime.starts)
+		}
+		n.store.userDeletes("u1", 10)
+		n.pass(2 * time.Second)
+		if want := []string{"u1-web-0 "}; !cmp.Equal(want, n.runtime.signals) {
+			t.Errorf("signals %q while the hook runs, want %q", n.runtime.signals, want)
+		}
+		n.pass(8 * time.Second)
+		if strings.Contains(n.events.all(), "FailedPreStopHook") {
+			t.Errorf("a hook was cut short:\n%s", n.events.all())
+		}
+	})
+}
+
 func TestCrashLoopIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -189,7 +189,7 @@ func (w *worker) runHook(ctx context.Context, s pod.RunHook, o pod.Observed) {
 	if s.Hook == pod.PreStop {
 		handler, set = c.Lifecycle.PreStop, func(l *pod.Live, st pod.HookState) { l.PreStop = st }
 		failed = "FailedPreStopHook"
-		deadline = w.stopDeadline(s.Name)
+		deadline = w.stopDeadline(s.Name, attemptOf(o, s.ID))
 		w.announceEnd(s.ID, s.Name)
 	}
 	if handler == nil {
@@ -216,16 +216,26 @@ func (w *worker) runHook(ctx context.Context, s pod.RunHook, o pod.Observed) {
 	})
 }
 
-// stopDeadline is when the container is killed: its hook must have ended by then.
-func (w *worker) stopDeadline(container string) time.Time {
+// stopDeadline is when this attempt of the container is killed: its hook must have ended by then.
+func (w *worker) stopDeadline(container string, attempt int) time.Time {
 	var t time.Time
-	if s := w.facts.Containers[container].Stop; s != nil {
+	if s := w.facts.Containers[container].Stop; s != nil && s.Attempt == attempt {
 		t = s.Deadline
 	}
 	if s := w.facts.Stop; s != nil {
 		t = earliest(t, s.Deadline)
 	}
 	return t
+}
+
+// attemptOf is the number of the attempt with this id, or -1.
+func attemptOf(o pod.Observed, id string) int {
+	for i := range o.Containers {
+		if o.Containers[i].ID == id {
+			return o.Containers[i].Attempt
+		}
+	}
+	return -1
 }
 
 func (w *worker) hookIPs(o pod.Observed) []string {
