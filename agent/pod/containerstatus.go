@@ -123,26 +123,10 @@ func (p *planner) waitingFor(u *unit, attempt int) *v1.ContainerStateWaiting {
 	if w := p.hindrance(u, attempt); w != nil {
 		return w
 	}
-	if u.kind == Main && !p.initialized() || u.kind != Main && u.kind != Ephemeral && !p.turn(u) {
-		return &v1.ContainerStateWaiting{Reason: "PodInitializing"}
-	}
-	if u.kind == Main && len(p.pod.Spec.InitContainers) > 0 {
+	if len(p.pod.Spec.InitContainers) > 0 { // for every kind: kubectl shows another reason of an init container as an error
 		return &v1.ContainerStateWaiting{Reason: "PodInitializing"}
 	}
 	return &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
-}
-
-// turn says that the init containers before u are done.
-func (p *planner) turn(u *unit) bool {
-	for _, before := range p.units {
-		switch {
-		case before == u:
-			return true
-		case before.kind == Init && !before.initDone(), before.kind == Sidecar && !before.started():
-			return false
-		}
-	}
-	return true
 }
 
 // hindrance is what went wrong with this attempt before it could run, or nil.
