@@ -241,17 +241,38 @@ func (x *exchange) open(ctx context.Context, req *nodev1.StreamRequest) {
 			}
 			return nil
 		}
-		x.s.c.Streams.Serve(ctx, req, rpc)
+		stream := &endingStream{Stream: rpc, turn: make(chan struct{}, 1)}
+		x.s.c.Streams.Serve(ctx, req, stream)
 		if err := rpc.CloseSend(); err != nil {
 			return nil // the connection is gone, and the other side knows
 		}
 		// Leave the RPC to end from the other side, or the last frames would be cut off with it.
 		for {
-			if _, err := rpc.Recv(); err != nil {
+			if _, err := stream.Recv(); err != nil {
 				return nil
 			}
 		}
 	})
+}
+
+// endingStream is a stream that may be received from by several, after its end too: whoever served it may still wait for
+// input when the end is waited for here, and of gRPC's stream only one of them would ever be told.
+type endingStream struct {
+	Stream
+	turn  chan struct{} // holds one element while somebody receives
+	ended error         // read and written in one's turn
+}
+
+// Recv gives each frame to one caller and the end to all.
+func (e *endingStream) Recv() (*nodev1.Frame, error) {
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
+	if e.ended != nil {
+		return nil, e.ended
+	}
+	f, err := e.Stream.Recv()
+	e.ended = err
+	return f, err
 }
 
 // apply puts assignments into the store, many in one transaction when they come fast.

@@ -573,6 +573,61 @@ func TestStreamIsOpenedWhenAsked(t *testing.T) {
 	})
 }
 
+// listener serves a stream as exec does: what takes the user's input off it still waits when the command has ended.
+type listener struct{ heard chan error }
+
+func (l listener) Serve(_ context.Context, _ *nodev1.StreamRequest, s Stream) {
+	go func() {
+		_, err := s.Recv()
+		for err == nil {
+			_, err = s.Recv()
+		}
+		l.heard <- err
+	}()
+	synctest.Wait() // it waits for the first frame
+	_ = s.Send(&nodev1.Frame{Result: &nodev1.Result{}})
+}
+
+// Without the end being told to both, the stream is never given up and the session's Run, which stop waits for, never returns.
+func TestStreamEndsForAllWhoListen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := listener{heard: make(chan error, 1)}
+		e := start(t, func(c *Config, e *end) {
+			c.Streams = l
+			e.gateway.session = func(s nodev1.Node_SessionServer) error {
+				if _, err := welcome(s, time.Minute); err != nil {
+					return err
+				}
+				if err := s.Send(&nodev1.GatewayMessage{Message: &nodev1.GatewayMessage_Stream{Stream: &nodev1.StreamRequest{Id: "secret"}}}); err != nil {
+					return err
+				}
+				_, err := s.Recv()
+				for err == nil {
+					_, err = s.Recv()
+				}
+				return err
+			}
+			e.gateway.stream = func(s nodev1.Node_StreamServer) error {
+				for range 2 { // the id, the result
+					if _, err := s.Recv(); err != nil {
+						return err
+					}
+				}
+				_, err := s.Recv() // the end of what the agent sends; both listen by then
+				synctest.Wait()
+				if !errors.Is(err, io.EOF) {
+					return err
+				}
+				return nil
+			}
+		})
+		if err := <-l.heard; !errors.Is(err, io.EOF) {
+			t.Errorf("the input ended with %v", err)
+		}
+		e.stop()
+	})
+}
+
 func TestServerAddressMustHaveAPort(t *testing.T) {
 	for _, server := range []string{"", "host", ":6444", "host:"} {
 		if _, err := New(Config{Server: server}); !errors.Is(err, fault.ErrInvalid) {
