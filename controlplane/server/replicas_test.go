@@ -156,11 +156,8 @@ func TestAPIAddresses(t *testing.T) {
 
 func TestMemoryLimitFollowsTheHeap(t *testing.T) {
 	for live, want := range map[uint64]int64{0: 80 << 20, 20 << 20: 80 << 20, 100 << 20: 180 << 20} {
-		if got := memoryLimit(live, false); got != want {
+		if got := memoryLimit(live); got != want {
 			t.Errorf("%d MB live: limit %d MB, want %d MB", live>>20, got>>20, want>>20)
-		}
-		if got := memoryLimit(live, true); got != want+memoryBurst {
-			t.Errorf("%d MB live, in a burst: limit %d MB, want %d MB", live>>20, got>>20, (want+memoryBurst)>>20)
 		}
 	}
 }
