@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -31,13 +32,25 @@ func TestBudgetPods(t *testing.T) {
 	s := newSpace(t)
 	createToReady(s, 1, "one")
 	within(t, "agent, private memory with 1 pod", privateMB(t, s.agent.pid()), 16, "MB")
-	within(t, "control plane, private memory with 1 pod", privateMB(t, s.control.pid()), 90, "MB")
+	within(t, "control plane, private memory with 1 pod", idleMB(t, s.control.pid(), 90), 90, "MB")
 
 	createToReady(s, 99, "many")
 	within(t, "agent, private memory with 100 pods", privateMB(t, s.agent.pid()), 40, "MB")
 	within(t, "agent, log writer, containerd and shims, PSS", s.nodePSS(t), 250, "MB")
 	within(t, "control plane, private memory with 100 pods", privateMB(t, s.control.pid()), 200, "MB")
 	rest(t, s, "100 pods", 0.03)
+}
+
+// idleMB is a process's private memory once what its start or a burst has left is given back: half a minute at most.
+func idleMB(t *testing.T, pid int, budget float64) (mb float64) {
+	t.Helper()
+	_ = eventually(30*time.Second, func() error { // the caller judges what it came to
+		if mb = privateMB(t, pid); mb > budget {
+			return fmt.Errorf("%.1f MB", mb)
+		}
+		return nil
+	})
+	return mb
 }
 
 // TestBudgetSpeed holds what pods may cost in time, as ratios to `ctr run` in the same run, and in CPU. It wants a
