@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,7 +61,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// run serves until stop is called, and waits until it does.
+// run serves until stop is called. It returns when the log writer answers.
 func (b *bench) run() (stop func()) {
 	b.t.Helper()
 	w, err := New(b.cfg)
@@ -73,6 +74,10 @@ func (b *bench) run() (stop func()) {
 		if err := w.Run(ctx); err != nil {
 			b.t.Errorf("Run: %v", err)
 		}
+	})
+	b.wait("the log writer's socket", func() bool {
+		conn, err := net.Dial("unix", b.cfg.Socket)
+		return err == nil && conn.Close() == nil
 	})
 	return func() { cancel(); running.Wait() }
 }
@@ -224,7 +229,11 @@ func TestSlowFollowerDoesNotHoldTheContainer(t *testing.T) {
 	following.Go(func() {
 		result <- Follow(t.Context(), b.cfg.Socket, "a", blockedWriter{block}, nil, func() { close(ready) })
 	})
-	<-ready
+	select {
+	case <-ready:
+	case err := <-result:
+		t.Fatalf("Follow ended before it began: %v", err)
+	}
 	line := strings.Repeat("x", 1023) + "\n"
 	for range 16 * 1024 { // 16 MiB: more than socket and queue hold, less than a rotation loses
 		for {
