@@ -1,6 +1,6 @@
 // Package admission owns what the API does to objects between decoding and storage beyond defaults and validation: service
-// accounts and their tokens for pods, default tolerations, priorities, taints of new nodes, the limits of node certificates,
-// and the rule that nothing is created in a namespace that is going away.
+// accounts and their tokens for pods, default tolerations, priorities, what runtime classes ask for, taints of new nodes, the
+// limits of node certificates, and the rule that nothing is created in a namespace that is going away.
 //
 // Each step is a file: the decision is a function of objects alone, the step around it reads what the decision needs. Steps
 // that change objects run in the order of New, then those that only judge run in the same order over the result.
@@ -39,6 +39,7 @@ func New(c Config) (admission.Interface, error) {
 		newNodeTaint(),
 		newPriority(c),
 		newTolerations(),
+		newRuntimeClass(c),
 	), nil
 }
 
