@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 )
 
 // bench is a log writer and a container's side of its FIFOs.
@@ -68,18 +69,12 @@ func (b *bench) run() (stop func()) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			b.t.Errorf("Run: %v", err)
-		}
-	})
+	stop = testwait.Run(b.t, "the log writer", w.Run)
 	b.wait("the log writer's socket", func() bool {
 		conn, err := net.Dial("unix", b.cfg.Socket)
 		return err == nil && conn.Close() == nil
 	})
-	return func() { cancel(); running.Wait() }
+	return stop
 }
 
 func (b *bench) register(id string) (Paths, string) {
@@ -120,16 +115,15 @@ func (b *bench) content(path string) string {
 
 func (b *bench) wait(what string, done func() bool) {
 	b.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(15 * time.Second)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			b.t.Fatalf("%s: it did not happen in 15 s", what)
-		}
-	}
+	testwait.Until(b.t, what, done)
+}
+
+// drain waits until all of a container's output is in its log.
+func (b *bench) drain(id string) error {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), testwait.Patience)
+	defer cancel()
+	return Drain(ctx, b.cfg.Socket, id)
 }
 
 func say(t *testing.T, f *os.File, text string) {
@@ -161,13 +155,13 @@ func TestOutputIsWrittenAndDrained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Drain(t.Context(), b.cfg.Socket, "a"); err != nil {
+	if err := b.drain("a"); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.content(log); !strings.HasSuffix(got, "unfin\n") {
 		t.Errorf("log = %q", got)
 	}
-	if err := Drain(t.Context(), b.cfg.Socket, "nosuch"); err == nil {
+	if err := b.drain("nosuch"); err == nil {
 		t.Error("drained what was never registered")
 	}
 	if err := Unregister(b.cfg.IODir, "a"); err != nil {
@@ -197,7 +191,7 @@ func TestFollow(t *testing.T) {
 			t.Errorf("Follow: %v", err)
 		}
 	})
-	<-ready
+	testwait.Receive(t, "the follower is heard", ready)
 	say(t, stdout, "raw, no newline")
 	say(t, stderr, "other")
 	for _, f := range []*os.File{stdout, stderr} {
@@ -205,7 +199,7 @@ func TestFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	following.Wait()
+	testwait.End(t, "following", following.Wait)
 	if out.String() != "raw, no newline" || errs.String() != "other" {
 		t.Errorf("followed %q and %q", out.String(), errs.String())
 	}
@@ -233,19 +227,15 @@ func TestSlowFollowerDoesNotHoldTheContainer(t *testing.T) {
 	case <-ready:
 	case err := <-result:
 		t.Fatalf("Follow ended before it began: %v", err)
+	case <-time.After(testwait.Patience):
+		t.Fatal("the follower was not heard")
 	}
 	line := strings.Repeat("x", 1023) + "\n"
 	for range 16 * 1024 { // 16 MiB: more than socket and queue hold, less than a rotation loses
-		for {
-			_, err := io.WriteString(stdout, line)
-			if err == nil {
-				break
-			}
-			t.Fatal(err)
-		}
+		say(t, stdout, line)
 	}
 	close(block)
-	following.Wait()
+	testwait.End(t, "following", following.Wait)
 	if err := <-result; err == nil || !strings.Contains(err.Error(), "too slow") {
 		t.Errorf("Follow = %v", err)
 	}
@@ -322,7 +312,7 @@ func TestKilledLogWriterIsContinued(t *testing.T) {
 	second := start()
 	defer func() { _ = second.Process.Kill(); _ = second.Wait() }()
 	b.wait("second line", func() bool { return b.content(log) == "one\ntwo\n" })
-	if err := Drain(t.Context(), b.cfg.Socket, "a"); err != nil {
+	if err := b.drain("a"); err != nil {
 		t.Errorf("Drain: %v", err)
 	}
 }
