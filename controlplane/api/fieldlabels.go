@@ -66,23 +66,23 @@ func addFieldLabels(s *runtime.Scheme) error {
 			// An old spelling that clients of the first API version still send.
 			allowed["spec.host"] = "spec.nodeName"
 		}
-		if err := s.AddFieldLabelConversionFunc(gvk, labelConversion(gvk, allowed)); err != nil {
+		if err := s.AddFieldLabelConversionFunc(gvk, labelConversion(allowed)); err != nil {
 			return fmt.Errorf("register field labels of %s: %w", gvk.Kind, err)
 		}
 	}
 	event := eventsv1.SchemeGroupVersion.WithKind("Event")
-	if err := s.AddFieldLabelConversionFunc(event, labelConversion(event, eventLabels)); err != nil {
+	if err := s.AddFieldLabelConversionFunc(event, labelConversion(eventLabels)); err != nil {
 		return fmt.Errorf("register field labels of events.k8s.io Event: %w", err)
 	}
 	return nil
 }
 
-// labelConversion answers the labels in the map and refuses all others.
-func labelConversion(gvk schema.GroupVersionKind, allowed map[string]string) runtime.FieldLabelConversionFunc {
+// labelConversion answers the labels in the map and refuses all others, in the words that clients look for.
+func labelConversion(allowed map[string]string) runtime.FieldLabelConversionFunc {
 	return func(label, value string) (string, string, error) {
 		to, ok := allowed[label]
 		if !ok {
-			return "", "", fmt.Errorf("field label not supported for %s: %s", gvk.Kind, label)
+			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return to, value, nil
 	}

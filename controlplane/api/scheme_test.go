@@ -160,8 +160,16 @@ func TestFieldLabels(t *testing.T) {
 		{eventsv1.SchemeGroupVersion.WithKind("Event"), "involvedObject.uid", ""},
 		{corev1.SchemeGroupVersion.WithKind("Secret"), "type", "type"},
 	}
+	refusals := map[string]string{
+		"status.qosClass":    "field label not supported: status.qosClass",
+		"involvedObject.uid": "field label not supported: involvedObject.uid",
+		"type":               `"type" is not a known field selector: only "metadata.name", "metadata.namespace"`,
+	}
 	for _, tc := range tests {
 		got, _, err := Scheme.ConvertFieldLabel(tc.gvk, tc.label, "v")
+		if err != nil && err.Error() != refusals[tc.label] {
+			t.Errorf("%s %s: refused with %q, want %q", tc.gvk.Kind, tc.label, err, refusals[tc.label])
+		}
 		if (err != nil) != (tc.want == "") || got != tc.want {
 			t.Errorf("%s %s: got %q, %v; want %q", tc.gvk.Kind, tc.label, got, err, tc.want)
 		}

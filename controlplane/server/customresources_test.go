@@ -52,6 +52,8 @@ func TestCustomResourcesAreDefaultedPrunedAndValidated(t *testing.T) {
 			t.Errorf("selected by %s: %v %v", selector, list, err)
 		}
 	}
+	_, err = api.List(ctx, metav1.ListOptions{FieldSelector: "spec.size=3"})
+	wantStatus(t, err, 400, "field label not supported: spec.size")
 	raw, err := c.client.Discovery().RESTClient().Get().AbsPath("/apis/"+crd.Spec.Group+"/v1/namespaces/"+ns+"/widgets").
 		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(ctx)
 	var table metav1.Table

@@ -237,7 +237,7 @@ func TestFieldSelectors(t *testing.T) {
 		}
 	}
 	_, err := pods.List(t.Context(), metav1.ListOptions{FieldSelector: "spec.color=blue"})
-	wantStatus(t, err, 400, "field label not supported")
+	wantStatus(t, err, 400, "field label not supported: spec.color")
 	secrets := c.client.CoreV1().Secrets(ns)
 	if _, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Type: "x.example/y"}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
