@@ -14,42 +14,105 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"coracle/internal/liveness"
 )
 
-// endpointInterval is how often the addresses of the API are looked at; they are written only when they changed.
+// endpointInterval is how often the service and the addresses of the API are looked at when nobody touches them; they are
+// written only when they changed.
 const endpointInterval = 20 * time.Second
 
 // addressAnnotation, on a gateway's Lease, is where its control plane is reached (host:port of the gateway).
 const addressAnnotation = "coracle.dev/gateway-address"
 
-// keepEndpoints keeps the endpoints of the Service kubernetes: the addresses of all control planes that are alive.
-func (p *plane) keepEndpoints(ctx context.Context) error {
-	if ip := net.ParseIP(p.cfg.AdvertiseAddress); ip == nil || ip.IsLoopback() {
+// keepPublished keeps the Service kubernetes and its endpoints, the addresses of all control planes that are alive: both
+// are looked at when somebody else touches them, and now and then.
+func (p *plane) keepPublished(ctx context.Context) error {
+	if p.onLoopback() {
 		p.log.Info("the API is advertised on loopback: pods will not find it by the service kubernetes", "address", p.cfg.AdvertiseAddress)
-		<-ctx.Done()
-		return nil
 	}
-	ticker := time.NewTicker(endpointInterval)
-	defer ticker.Stop()
+	// One slot: more would say the same.
+	touched := make(chan struct{}, 1)
+	forget, err := p.watchPublished(touched)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	reported := ""
 	for {
-		err := p.ensureEndpoints(ctx)
-		switch {
-		case err == nil:
-			reported = ""
-		case ctx.Err() == nil && err.Error() != reported:
-			reported = err.Error()
-			p.log.Warn("endpoints of the API not written", "err", err)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-touched:
+		case <-timer.C:
+		}
+		next := endpointInterval
+		switch err := p.ensurePublished(ctx); {
+		case err == nil:
+			reported = ""
+		case ctx.Err() == nil:
+			next = bootstrapRetry
+			if err.Error() != reported {
+				reported = err.Error()
+				p.log.Warn("service or endpoints of the API not written, trying again", "err", err)
+			}
+		}
+		timer.Reset(next)
+	}
+}
+
+// watchPublished says on touched that the Service or its endpoints were changed, until forget is called.
+func (p *plane) watchPublished(touched chan<- struct{}) (forget func(), err error) {
+	wake := func(any) {
+		select {
+		case touched <- struct{}{}:
+		default:
 		}
 	}
+	handler := cache.FilteringResourceEventHandler{
+		FilterFunc: func(obj any) bool {
+			name, err := cache.DeletionHandlingObjectToName(obj)
+			return err == nil && name == cache.ObjectName{Namespace: metav1.NamespaceDefault, Name: apiName}
+		},
+		Handler: cache.ResourceEventHandlerFuncs{UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake},
+	}
+	core := p.informers.Core().V1()
+	watched := []cache.SharedIndexInformer{core.Services().Informer()}
+	if !p.onLoopback() {
+		watched = append(watched, core.Endpoints().Informer(), p.informers.Discovery().V1().EndpointSlices().Informer())
+	}
+	var removes []func()
+	forget = func() {
+		for _, remove := range removes {
+			remove()
+		}
+	}
+	for _, informer := range watched {
+		handle, err := informer.AddEventHandler(handler)
+		if err != nil {
+			forget()
+			return nil, fmt.Errorf("watch the service of the API: %w", err)
+		}
+		removes = append(removes, func() { _ = informer.RemoveEventHandler(handle) }) // it fails for a handler that is gone
+	}
+	return forget, nil
+}
+
+func (p *plane) onLoopback() bool {
+	ip := net.ParseIP(p.cfg.AdvertiseAddress)
+	return ip == nil || ip.IsLoopback()
+}
+
+// ensurePublished makes the Service, which a user may have deleted, and, where pods can reach them, the endpoints.
+func (p *plane) ensurePublished(ctx context.Context) error {
+	if err := p.ensureAPIService(ctx); err != nil || p.onLoopback() {
+		return err
+	}
+	return p.ensureEndpoints(ctx)
 }
 
 func (p *plane) ensureEndpoints(ctx context.Context) error {

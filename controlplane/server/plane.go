@@ -191,7 +191,7 @@ func (p *plane) addParts() {
 		{"auth", p.auth.Run},
 		{"registry", p.api.Registry().Run},
 		{"gateway", p.gateway.Run},
-		{"api endpoints", p.keepEndpoints},
+		{"service of the API", p.keepPublished},
 		{"scheduler and controllers", p.lead},
 	}
 }

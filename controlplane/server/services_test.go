@@ -1,13 +1,17 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func quantity(s string) resource.Quantity { return resource.MustParse(s) }
@@ -183,5 +187,69 @@ func TestServiceRangeExhaustion(t *testing.T) {
 	}
 	if _, err := services.Create(t.Context(), newService("more"), metav1.CreateOptions{}); err != nil {
 		t.Fatalf("after a deletion: %v", err)
+	}
+}
+
+func TestServiceOfTheAPIComesBack(t *testing.T) {
+	cfg, err := testConfig(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.AdvertiseAddress = "192.0.2.1" // with an address on loopback there are no endpoints
+	c, err := boot(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx := t.Context()
+	services := c.client.CoreV1().Services(metav1.NamespaceDefault)
+	endpoints := c.client.CoreV1().Endpoints(metav1.NamespaceDefault)
+	slices := c.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault)
+	whole := func() (types.UID, error) {
+		service, err := services.Get(ctx, apiName, metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		e, err := endpoints.Get(ctx, apiName, metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		s, err := slices.Get(ctx, apiName, metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		if want := cfg.ServiceIP().String(); service.Spec.ClusterIP != want {
+			return "", fmt.Errorf("the service has %s, want %s", service.Spec.ClusterIP, want)
+		}
+		if len(e.Subsets) != 1 || len(s.Endpoints) != 1 || s.Endpoints[0].Addresses[0] != cfg.AdvertiseAddress {
+			return "", fmt.Errorf("endpoints %v, slice %v, want %s", e.Subsets, s.Endpoints, cfg.AdvertiseAddress)
+		}
+		return service.UID, nil
+	}
+	var before types.UID
+	eventually(t, "service and endpoints are made", func() (err error) {
+		before, err = whole()
+		return err
+	})
+	started := time.Now()
+	for _, remove := range []func(context.Context, string, metav1.DeleteOptions) error{services.Delete, endpoints.Delete, slices.Delete} {
+		// The endpoints may be gone already: they go with the service.
+		if err := remove(ctx, apiName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "service and endpoints come back", func() error {
+		after, err := whole()
+		if err == nil && after == before {
+			return errors.New("the service was not deleted")
+		}
+		return err
+	})
+	if took := time.Since(started); took > endpointInterval {
+		t.Errorf("they came back after %s, which is as late as without watching", took)
 	}
 }
