@@ -16,6 +16,7 @@ import (
 	"coracle/agent/pod"
 	"coracle/agent/runtime"
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -74,11 +75,7 @@ func (u *user) text(c nodev1.Frame_Channel) string {
 func (u *user) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	for !cond() {
-		select {
-		case <-u.heard:
-		case <-t.Context().Done():
-			t.Fatalf("%s: never", what)
-		}
+		testwait.Receive(t, what, u.heard)
 	}
 }
 
@@ -92,6 +89,7 @@ type world struct {
 	containers []pod.Container
 	netns      string
 	exec       func(ctx context.Context, spec runtime.ExecSpec) (int, error)
+	onLast     func() // called when the status is asked for
 }
 
 func newWorld() *world {
@@ -117,6 +115,9 @@ func (w *world) Pod(uid types.UID) (*v1.Pod, bool) { return w.assigned, w.assign
 func (w *world) Last(types.UID) (v1.PodStatus, bool, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.onLast != nil {
+		w.onLast()
+	}
 	return w.status, false, true
 }
 

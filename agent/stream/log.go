@@ -164,7 +164,7 @@ func (l *logger) run(ctx context.Context) error {
 	if err := l.begin(r); err != nil {
 		return err
 	}
-	idle := 0 // looks in a row that found the container ended and no new line
+	ended, quiet := false, false // at the last look the container had ended; since then nothing was written
 	for {
 		n, err := l.copyLines(r)
 		if errors.Is(err, errLimit) {
@@ -179,16 +179,14 @@ func (l *logger) run(ctx context.Context) error {
 		if err := l.out.flush(); err != nil {
 			return err
 		}
-		wait := lookInterval
-		if !l.running() {
-			if idle++; idle > 1 && n == 0 {
-				return nil
-			}
-			wait = lastLines
-		} else {
-			idle = 0
+		if ended && quiet && n == 0 {
+			return nil
 		}
-		if err := l.wait(ctx, wake, wait); err != nil {
+		wait := lookInterval
+		if ended = !l.running(); ended {
+			wait = lastLines
+		}
+		if quiet, err = l.wait(ctx, wake, wait); err != nil {
 			return err
 		}
 		if r.file == nil {
@@ -199,23 +197,23 @@ func (l *logger) run(ctx context.Context) error {
 	}
 }
 
-// wait returns when something was written, or after d.
-func (l *logger) wait(ctx context.Context, wake <-chan fsnotify.Event, d time.Duration) error {
+// wait returns when something was written, or after d: then it was quiet.
+func (l *logger) wait(ctx context.Context, wake <-chan fsnotify.Event, d time.Duration) (quiet bool, err error) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-t.C:
-			return nil
+			return true, nil
 		case e, ok := <-wake:
 			if !ok {
 				wake = nil
 				continue
 			}
 			if strings.HasPrefix(e.Name, l.path) {
-				return nil
+				return false, nil
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -140,7 +141,6 @@ func TestFollowAcrossRotations(t *testing.T) {
 	w, u := newWorld(), newUser()
 	write(t, path, entry(0, "stdout", "F", "line 0"))
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	wg.Go(func() { w.server(root).Serve(t.Context(), logRequest(v1.PodLogOptions{Follow: true}), u) })
 	want := "line 0\n"
 	u.until(t, "first line", func() bool { return u.text(nodev1.Frame_STDOUT) == want })
@@ -174,12 +174,17 @@ func TestFollowAcrossRotations(t *testing.T) {
 	if u.result != nil {
 		t.Error("ended while the container runs")
 	}
-	w.set(statusWith("01-c-0", v1.ContainerState{Terminated: &v1.ContainerStateTerminated{}}))
-	if _, err := f.WriteString(entry(999, "stdout", "F", "last words")); err != nil {
-		t.Fatal(err)
-	}
-	_ = f.Close()
-	wg.Wait()
+	// The last words are on their way when the follower sees that the container has ended.
+	w.mu.Lock()
+	w.status = statusWith("01-c-0", v1.ContainerState{Terminated: &v1.ContainerStateTerminated{}})
+	w.onLast = sync.OnceFunc(func() {
+		if _, err := f.WriteString(entry(999, "stdout", "F", "last words")); err != nil {
+			t.Error(err)
+		}
+		_ = f.Close()
+	})
+	w.mu.Unlock()
+	testwait.End(t, "following", wg.Wait)
 	close(u.says)
 	if got := u.text(nodev1.Frame_STDOUT); !strings.HasSuffix(got, "last words\n") || u.result.GetError() != "" {
 		t.Errorf("the end is %q, %v", got[len(got)-30:], u.result)

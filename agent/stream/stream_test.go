@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"coracle/agent/runtime"
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -125,9 +127,13 @@ func TestDialCarriesBytesBothWaysAndHalfCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	w, u := newWorld(), newUser()
+	defer close(u.says)
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer testwait.End(t, "both ends", wg.Wait)
+	defer cancel()
+	defer l.Close()
 	wg.Go(func() {
 		conn, err := l.Accept()
 		if err != nil {
@@ -137,18 +143,23 @@ func TestDialCarriesBytesBothWaysAndHalfCloses(t *testing.T) {
 		all, _ := io.ReadAll(conn) // needs the end of input
 		fmt.Fprintf(conn, "got %d", len(all))
 	})
-	w, u := newWorld(), newUser()
 	big := strings.Repeat("x", 100_000)
 	wg.Go(func() {
-		for i := 0; i < len(big); i += 1000 {
-			u.says <- &nodev1.Frame{Data: []byte(big[i : i+1000])}
+		frames := []*nodev1.Frame{}
+		for part := range slices.Chunk([]byte(big), 1000) {
+			frames = append(frames, &nodev1.Frame{Data: part})
 		}
-		u.says <- &nodev1.Frame{Close: true}
+		for _, f := range append(frames, &nodev1.Frame{Close: true}) {
+			select {
+			case u.says <- f:
+			case <-ctx.Done():
+				return
+			}
+		}
 	})
 	w.assigned.Spec.HostNetwork = true
 	port := l.Addr().(*net.TCPAddr).Port
 	w.server("").Serve(t.Context(), &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Dial{Dial: &nodev1.Dial{PodUid: testUID, Port: int32(port), InNetns: true}}}, u)
-	close(u.says)
 	if got := u.text(nodev1.Frame_STDOUT); got != "got 100000" || u.result.GetError() != "" {
 		t.Errorf("got %q, %v", got, u.result)
 	}
