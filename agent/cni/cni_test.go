@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/link"
+	"coracle/internal/testwait"
 )
 
 func newCNI(t testing.TB, dir, bridge string) *CNI {
@@ -235,7 +236,7 @@ func TestManyAtOnce(t *testing.T) {
 			ips[i] = r.IPs[0]
 		})
 	}
-	wg.Wait()
+	testwait.End(t, "the attachments", wg.Wait)
 	seen := map[string]bool{}
 	for _, ip := range ips {
 		if seen[ip] {
@@ -321,16 +322,18 @@ func TestCancelled(t *testing.T) {
 	}
 	netns := filepath.Join(dir, "netns")
 	newNetns(t, netns)
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		_, err := c.Attach(ctx, Attachment{UID: "u", Namespace: "d", Name: "n", NetnsPath: netns})
 		done <- err
 	}()
-	if _, err := os.ReadFile(fifo); err != nil {
-		t.Fatal(err)
-	}
+	testwait.End(t, "the plugin starts", func() {
+		if _, err := os.ReadFile(fifo); err != nil {
+			t.Error(err)
+		}
+	})
 	cancel()
-	if err := <-done; err == nil {
+	if err := testwait.Receive(t, "Attach gives up", done); err == nil {
 		t.Error("no error")
 	}
 	nothingLeft(t, c, dir)

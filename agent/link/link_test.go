@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"coracle/internal/testwait"
 )
 
 const insideEnv = "CORACLE_LINK_TEST_INSIDE"
@@ -120,7 +122,7 @@ func TestWatch(t *testing.T) {
 	// The subscription begins at a moment that cannot be seen from here, so the change is made until it is noticed.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(testwait.Patience)
 	add := true
 	for seen := false; !seen; {
 		verb := map[bool]string{true: "add", false: "del"}[add]
@@ -135,7 +137,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
+	if err := testwait.Receive(t, "Watch is to end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
 }

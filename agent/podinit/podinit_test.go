@@ -11,7 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"coracle/internal/testwait"
 )
 
 func TestBinaryIsELF(t *testing.T) {
@@ -68,10 +69,15 @@ func TestFirstProcessReaps(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return len(children(t, cmd.Process.Pid)) == 0 })
-	if state := status(cmd.Process.Pid); state != "S" {
-		t.Errorf("state of the first process is %q, want it asleep", state)
-	}
+	testwait.Nil(t, "the orphan is reaped and the first process sleeps", func() error {
+		if left := children(t, cmd.Process.Pid); len(left) > 0 {
+			return fmt.Errorf("children %v", left)
+		}
+		if state := status(cmd.Process.Pid); state != "S" {
+			return fmt.Errorf("state of the first process is %q", state)
+		}
+		return nil
+	})
 }
 
 func children(t *testing.T, pid int) []string {
@@ -88,18 +94,4 @@ func status(pid int) string {
 	_, rest, _ := strings.Cut(string(data), ") ")
 	state, _, _ := strings.Cut(rest, " ")
 	return state
-}
-
-func waitFor(t *testing.T, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not happen in 10 s")
-		}
-	}
 }

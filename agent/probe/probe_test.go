@@ -118,9 +118,13 @@ func TestHTTP(t *testing.T) {
 		{"/broken", Failed, "HTTP probe failed with statuscode: 500"},
 		{"/slow", Failed, "context deadline exceeded"},
 	} {
+		timeout := int32(60) // of a busy machine
+		if tc.path == "/slow" {
+			timeout = 1
+		}
 		target := pod.ProbeTarget{
 			Ports: []v1.ContainerPort{{Name: "web", ContainerPort: int32(port)}},
-			Probe: &v1.Probe{ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{
+			Probe: &v1.Probe{TimeoutSeconds: timeout, ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{
 				Path: tc.path, Port: intstr.FromString("web"),
 				HTTPHeaders: []v1.HTTPHeader{{Name: "Host", Value: "example.test"}, {Name: "x-a", Value: "1"}, {Name: "X-A", Value: "2"}},
 			}}},
@@ -156,7 +160,7 @@ func TestTCPAndNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	host, port := split(t, l.Addr())
-	target := pod.ProbeTarget{Probe: &v1.Probe{ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt(port)}}}}
+	target := pod.ProbeTarget{Probe: &v1.Probe{TimeoutSeconds: 60, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt(port)}}}}
 	if o, message := probe(t.Context(), target, host, nil); o != Passed {
 		t.Errorf("open port: %d %s", o, message)
 	}
@@ -188,7 +192,7 @@ func TestGRPC(t *testing.T) {
 	answers.SetServingStatus("db", healthv1.HealthCheckResponse_NOT_SERVING)
 	host, port := split(t, l.Addr())
 	for service, want := range map[string]Outcome{"": Passed, "db": Failed, "unknown": Failed} {
-		target := pod.ProbeTarget{Probe: &v1.Probe{TimeoutSeconds: 5, ProbeHandler: v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: int32(port), Service: ptr.To(service)}}}}
+		target := pod.ProbeTarget{Probe: &v1.Probe{TimeoutSeconds: 60, ProbeHandler: v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: int32(port), Service: ptr.To(service)}}}}
 		if o, message := probe(t.Context(), target, host, nil); o != want {
 			t.Errorf("service %q: %d %s", service, o, message)
 		}

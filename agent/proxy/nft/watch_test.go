@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+
+	"coracle/internal/testwait"
 )
 
 // A foreign flush is noticed at once.
@@ -39,7 +41,7 @@ func TestWatch(t *testing.T) {
 	// When the subscription stands cannot be seen from here, so the flush is repeated until it is noticed.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(testwait.Patience)
 	for seen := false; !seen; {
 		if _, err := m.Ensure(); err != nil {
 			t.Fatal(err)
@@ -54,7 +56,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
+	if err := testwait.Receive(t, "Watch is to end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
 }
