@@ -37,6 +37,8 @@ type ContainerSpec struct {
 	Hostname                      string
 	HostNetwork, HostPID, HostIPC bool
 	ShareProcessNamespace         bool
+	// TargetContainer is the running container whose process namespace is joined; empty: none.
+	TargetContainer string
 
 	// SystemCritical pods and privileged containers get a shim of their own.
 	SystemCritical bool
@@ -60,6 +62,8 @@ type Mount struct {
 	Volume            string // name of the volume in the pod; empty: one of the node's own files
 	ContainerPath     string
 	ReadOnly          bool
-	RecursiveReadOnly bool
+	RecursiveReadOnly bool // what is mounted below is read-only too
+	// NodeWrites says that the content is the node's (a ConfigMap, Secret …), so that containers only read it.
+	NodeWrites bool
 	Propagation       v1.MountPropagationMode // empty: None
 }

@@ -32,6 +32,9 @@ type Sources struct {
 
 	CgroupParent string
 	LogPath      string
+
+	// RecursiveReadOnly says that the node can make mounts read-only with all that is mounted below.
+	RecursiveReadOnly bool
 }
 
 // ConfigError says that the definition of a container cannot be resolved at present. Its
@@ -79,6 +82,7 @@ func ResolveContainer(pod *v1.Pod, c *v1.Container, kind Kind, attempt int, src 
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		SystemCritical:        pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCriticalPriority,
 		LogPath:               src.LogPath,
+		TargetContainer:       targetOf(pod, c.Name, kind),
 	}
 	if src.TerminationLog != "" {
 		spec.TerminationMessageHostPath = src.TerminationLog
@@ -91,6 +95,31 @@ func ResolveContainer(pod *v1.Pod, c *v1.Container, kind Kind, attempt int, src 
 		spec.StopSignal = string(*c.Lifecycle.StopSignal)
 	}
 	return spec, nil
+}
+
+// targetOf is the container whose processes an ephemeral container is to see; empty: none.
+func targetOf(pod *v1.Pod, name string, kind Kind) string {
+	if kind != Ephemeral {
+		return ""
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if e := &pod.Spec.EphemeralContainers[i]; e.Name == name {
+			return e.TargetContainerName
+		}
+	}
+	return ""
+}
+
+// AsksRecursiveReadOnly says whether a container of the pod asks for a recursive read-only mount.
+func AsksRecursiveReadOnly(pod *v1.Pod) bool {
+	asks := func(mounts []v1.VolumeMount) bool {
+		return slices.ContainsFunc(mounts, func(m v1.VolumeMount) bool {
+			return m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled
+		})
+	}
+	containers := func(c v1.Container) bool { return asks(c.VolumeMounts) }
+	return slices.ContainsFunc(pod.Spec.InitContainers, containers) || slices.ContainsFunc(pod.Spec.Containers, containers) ||
+		slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e v1.EphemeralContainer) bool { return asks(e.VolumeMounts) })
 }
 
 // FindContainer finds a container of the pod by name, and its kind.
@@ -141,7 +170,7 @@ func Hostname(pod *v1.Pod, nodeName, clusterDomain string) (name, domain string,
 	if fq := pod.Spec.SetHostnameAsFQDN; fq != nil && *fq && domain != "" {
 		full := name + "." + domain
 		if len(full) > fqdnMax {
-			return "", "", configErrorf("the pod's FQDN %q has %d characters; a host name may have %d: shorten it or unset setHostnameAsFQDN", full, len(full), fqdnMax)
+			return "", "", configErrorf("Failed to construct FQDN from Pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", full, fqdnMax, len(full))
 		}
 		name = full
 	}
@@ -162,8 +191,12 @@ func resolveMounts(pod *v1.Pod, c *v1.Container, lookup func(string) (string, bo
 			return nil, err
 		}
 		m := Mount{
-			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath, ReadOnly: vm.ReadOnly || written(pod, vm.Name),
-			RecursiveReadOnly: recursiveReadOnly(vm),
+			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath,
+			NodeWrites: written(pod, vm.Name),
+		}
+		m.ReadOnly = vm.ReadOnly || m.NodeWrites
+		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, src.RecursiveReadOnly); err != nil {
+			return nil, err
 		}
 		if !filepath.IsAbs(m.ContainerPath) {
 			m.ContainerPath = filepath.Join("/", m.ContainerPath)
@@ -194,27 +227,38 @@ func written(pod *v1.Pod, name string) bool {
 	return false
 }
 
-func recursiveReadOnly(vm v1.VolumeMount) bool {
+// recursiveReadOnly says whether what is mounted inside the volume is read-only too.
+func recursiveReadOnly(vm v1.VolumeMount, supported bool) (bool, error) {
 	if !vm.ReadOnly || vm.RecursiveReadOnly == nil {
-		return false
+		return false, nil
 	}
-	return *vm.RecursiveReadOnly == v1.RecursiveReadOnlyEnabled || *vm.RecursiveReadOnly == v1.RecursiveReadOnlyIfPossible
+	switch *vm.RecursiveReadOnly {
+	case v1.RecursiveReadOnlyEnabled:
+		if !supported {
+			return false, configErrorf("volume %q requested recursive read-only mode, but it is not supported by the runtime", vm.Name)
+		}
+		return true, nil
+	case v1.RecursiveReadOnlyIfPossible:
+		return supported, nil
+	}
+	return false, nil
 }
 
 // subPath expands subPathExpr and refuses what would leave the volume.
 func subPath(vm v1.VolumeMount, lookup func(string) (string, bool)) (string, error) {
 	sub := vm.SubPath
 	if vm.SubPathExpr != "" {
-		missing := ""
+		var missing []string
 		sub = Expand(vm.SubPathExpr, func(name string) (string, bool) {
-			v, ok := lookup(name)
-			if !ok && missing == "" {
-				missing = name
+			v, _ := lookup(name)
+			if v == "" && !slices.Contains(missing, name) { // empty counts as missing: it would show the whole volume
+				missing = append(missing, name)
 			}
-			return v, ok
+			return v, true
 		})
-		if missing != "" {
-			return "", configErrorf("subPathExpr %q of volume %q: missing value for %q", vm.SubPathExpr, vm.Name, missing)
+		if len(missing) > 0 {
+			slices.Sort(missing)
+			return "", configErrorf("subPathExpr %q of volume %q: missing value for %s", vm.SubPathExpr, vm.Name, strings.Join(missing, ", "))
 		}
 	}
 	if sub == "" {

@@ -190,7 +190,14 @@ func TestConfigErrors(t *testing.T) {
 		}, `cannot find volume "lost" to mount into container "web"`},
 		{"subPathExpr", func(_ *v1.Pod, c *v1.Container, _ *Sources) {
 			c.VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/x", SubPathExpr: "a/$(NOPE)"}}
-		}, `subPathExpr "a/$(NOPE)" of volume "data": missing value for "NOPE"`},
+		}, `subPathExpr "a/$(NOPE)" of volume "data": missing value for NOPE`},
+		{"subPathExpr empty", func(_ *v1.Pod, c *v1.Container, _ *Sources) {
+			c.Env = []v1.EnvVar{{Name: "B"}, {Name: "A"}}
+			c.VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/x", SubPathExpr: "$(B)$(A)"}}
+		}, `subPathExpr "$(B)$(A)" of volume "data": missing value for A, B`},
+		{"recursive read-only", func(_ *v1.Pod, c *v1.Container, _ *Sources) {
+			c.VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/x", ReadOnly: true, RecursiveReadOnly: ptr.To(v1.RecursiveReadOnlyEnabled)}}
+		}, `volume "data" requested recursive read-only mode, but it is not supported by the runtime`},
 		{"subPath out", func(_ *v1.Pod, c *v1.Container, _ *Sources) {
 			c.Env = []v1.EnvVar{{Name: "UP", Value: "../.."}}
 			c.VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/x", SubPathExpr: "$(UP)/etc"}}
@@ -200,7 +207,7 @@ func TestConfigErrors(t *testing.T) {
 		}, `unsupported fieldPath: spec.nope`},
 		{"fqdn", func(p *v1.Pod, _ *v1.Container, _ *Sources) {
 			p.Spec.Hostname, p.Spec.Subdomain, p.Spec.SetHostnameAsFQDN = strings.Repeat("h", 40), "a", ptr.To(true)
-		}, `the pod's FQDN "hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh.a.default.svc.cluster.local" has 68 characters; a host name may have 64: shorten it or unset setHostnameAsFQDN`},
+		}, `Failed to construct FQDN from Pod hostname and cluster domain, FQDN hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh.a.default.svc.cluster.local is too long (64 characters is the max, 68 characters requested)`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPod(container("web"))
@@ -224,19 +231,44 @@ func TestMounts(t *testing.T) {
 		{Name: "data", MountPath: "/etc/hosts", ReadOnly: true, RecursiveReadOnly: ptr.To(v1.RecursiveReadOnlyEnabled)},
 	}
 	src := testSources()
-	src.Hosts, src.ResolvConf = "/files/hosts", "/files/resolv"
+	src.Hosts, src.ResolvConf, src.RecursiveReadOnly = "/files/hosts", "/files/resolv", true
 	spec, err := ResolveContainer(p, c, Main, 0, src)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Mount{
 		{Volume: "data", HostPath: "/vol/data", SubPath: "a/b", ContainerPath: "/data", Propagation: v1.MountPropagationHostToContainer},
-		{Volume: "conf", HostPath: "/vol/conf", ContainerPath: "/conf", ReadOnly: true},
+		{Volume: "conf", HostPath: "/vol/conf", ContainerPath: "/conf", ReadOnly: true, NodeWrites: true},
 		{Volume: "data", HostPath: "/vol/data", ContainerPath: "/etc/hosts", ReadOnly: true, RecursiveReadOnly: true},
 		{HostPath: "/files/resolv", ContainerPath: "/etc/resolv.conf"},
 	}
 	if diff := cmp.Diff(want, spec.Mounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+
+	// If it is not possible, IfPossible is an ordinary read-only mount.
+	c.VolumeMounts[2].RecursiveReadOnly = ptr.To(v1.RecursiveReadOnlyIfPossible)
+	for _, supported := range []bool{true, false} {
+		src.RecursiveReadOnly = supported
+		spec, err := ResolveContainer(p, c, Main, 0, src)
+		if err != nil || spec.Mounts[2].RecursiveReadOnly != supported || !spec.Mounts[2].ReadOnly {
+			t.Errorf("supported=%v: mount %+v, %v", supported, spec.Mounts[2], err)
+		}
+	}
+	if !AsksRecursiveReadOnly(p) || AsksRecursiveReadOnly(newPod(container("web"))) {
+		t.Error("AsksRecursiveReadOnly does not see what the mounts ask for")
+	}
+}
+
+func TestEphemeralTarget(t *testing.T) {
+	p := newPod(container("web"))
+	p.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "debug", Image: "i"}, TargetContainerName: "web"}}
+	for name, want := range map[string]string{"debug": "web", "web": ""} {
+		c, kind, _ := FindContainer(p, name)
+		spec, err := ResolveContainer(p, c, kind, 0, testSources())
+		if err != nil || spec.TargetContainer != want {
+			t.Errorf("%s joins %q, want %q: %v", name, spec.TargetContainer, want, err)
+		}
 	}
 }
 

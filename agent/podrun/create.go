@@ -79,7 +79,7 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 		return pod.ContainerSpec{}, err
 	}
 	for _, warning := range files.Warnings {
-		w.event(v1.EventTypeWarning, "DNSConfigForming", warning.Error())
+		w.event(v1.EventTypeWarning, warning.Reason, warning.Message)
 	}
 	lastWords, err := cfg.Volumes.EnsureTerminationLog(w.uid, s.Name, s.Attempt)
 	if err != nil {
@@ -92,6 +92,7 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain(), PodIPs: podIPs, HostIPs: r.desired.HostIPs,
 		Allocatable: cfg.Allocatable(), MemoryBytes: cfg.MemoryBytes,
 		CgroupParent: w.cgroupParent, LogPath: w.logPath(s.Name, s.Attempt),
+		RecursiveReadOnly: pod.AsksRecursiveReadOnly(w.pod) && cfg.Runtime.Features(ctx).RecursiveReadOnly,
 	})
 	if err != nil {
 		return spec, err
@@ -119,7 +120,7 @@ func (w *worker) resolveSubPaths(spec *pod.ContainerSpec) error {
 			continue
 		}
 		path, err := w.r.cfg.Volumes.EnsureSubPath(volume.SubPath{
-			UID: w.uid, Volume: m.Volume, VolumePath: m.HostPath, Container: spec.Name, Index: i, Path: m.SubPath, Create: !m.ReadOnly,
+			UID: w.uid, Volume: m.Volume, VolumePath: m.HostPath, Container: spec.Name, Index: i, Path: m.SubPath, Foreign: m.NodeWrites,
 		})
 		if err != nil {
 			return &pod.ConfigError{Message: fmt.Sprintf("failed to prepare subPath for volumeMount %q of container %q: %s", m.Volume, spec.Name, err)}

@@ -161,13 +161,24 @@ func (w *worker) mount(ctx context.Context) error {
 	p := w.pod
 	result, err := w.r.cfg.Volumes.Ensure(ctx, w.volumeRequest())
 	if err != nil {
-		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
+		w.mountEvents(err)
 		return err
 	}
 	w.volumes, w.volumesFor = result.Paths, p.ResourceVersion
 	w.refreshAt = result.RefreshAt
 	w.warn(result.Warnings)
 	return nil
+}
+
+// mountEvents tells the user of each volume that could not be made.
+func (w *worker) mountEvents(err error) {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, err := range list {
+		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
+	}
 }
 
 // refreshRetry is when content that could not be brought up to date is tried again.
@@ -190,7 +201,7 @@ func (w *worker) refresh(ctx context.Context, d pod.Desired) time.Time {
 	case ctx.Err() != nil:
 		return time.Time{}
 	case err != nil:
-		w.event(v1.EventTypeWarning, "FailedMount", err.Error())
+		w.mountEvents(err)
 		w.refreshAt = now.Add(jitter(refreshRetry))
 	case len(result.Warnings) > 0:
 		w.refreshAt = earliest(result.RefreshAt, now.Add(jitter(refreshRetry)))

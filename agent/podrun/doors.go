@@ -44,6 +44,8 @@ type Runtime interface {
 	Signal(ctx context.Context, id, sig string) error
 	Remove(ctx context.Context, id string) error
 	Exec(ctx context.Context, id string, spec runtime.ExecSpec) (exitCode int, err error)
+	// Features says what mounts and namespaces can do here. It is asked only for pods that need to know.
+	Features(ctx context.Context) runtime.Features
 	// Changes says which pod to look at again; the zero UID means all.
 	Changes() <-chan types.UID
 }

@@ -216,4 +216,8 @@ func (r *memRuntime) Exec(ctx context.Context, id string, spec runtime.ExecSpec)
 	return f(ctx, spec.Command)
 }
 
+func (r *memRuntime) Features(context.Context) runtime.Features {
+	return runtime.Features{RecursiveReadOnly: true}
+}
+
 func (r *memRuntime) Changes() <-chan types.UID { return r.changes }

@@ -124,6 +124,11 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 			return nil, err
 		}
 	}
+	if c.TargetContainer != "" {
+		if in.Target, err = r.processNamespace(ctx, c.PodUID, c.TargetContainer); err != nil {
+			return nil, err
+		}
+	}
 	in.Shm = "/dev/shm"
 	if record.Shm {
 		in.Shm = filepath.Join(r.podDir(c.PodUID), "shm")

@@ -126,7 +126,7 @@ func labelsOf(c pod.ContainerSpec, imageID, stopSignal, boot string, reg logwrit
 	if c.StdinOnce {
 		labels[labelStdinOnce] = "true"
 	}
-	if c.HostPID || c.ShareProcessNamespace {
+	if c.HostPID || c.ShareProcessNamespace || c.TargetContainer != "" {
 		labels[labelShares] = "true"
 	}
 	return labels, nil

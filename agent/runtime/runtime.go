@@ -77,13 +77,14 @@ type Runtime struct {
 	// changes has room for a burst; Run keeps what does not fit in a set, so nothing is lost.
 	changes chan types.UID
 
-	mu     sync.Mutex
-	oci    ociRuntime              // chosen at first use
-	owners map[string]types.UID    // container id → pod, for events; filled as containers are seen
-	fresh  map[string]prepared     // made by Create in this process, until Start
-	fifos  map[string][]*os.File   // reading ends kept so that output outlives a dead log writer
-	groups map[types.UID]shimGroup // read from the sandboxes on disk at first use
-	users  map[string]accounts     // by image id: passwd and group files
+	mu       sync.Mutex
+	oci      ociRuntime              // chosen at first use
+	features *Features               // found at first use
+	owners   map[string]types.UID    // container id → pod, for events; filled as containers are seen
+	fresh    map[string]prepared     // made by Create in this process, until Start
+	fifos    map[string][]*os.File   // reading ends kept so that output outlives a dead log writer
+	groups   map[types.UID]shimGroup // read from the sandboxes on disk at first use
+	users    map[string]accounts     // by image id: passwd and group files
 }
 
 // prepared is what Create knows and Start would otherwise have to ask for.

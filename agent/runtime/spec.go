@@ -30,6 +30,7 @@ type specInput struct {
 	User      user
 	Paths     namespacePaths
 	Shm       string // host directory for /dev/shm
+	Target    string // process namespace of the container that an ephemeral one looks at; empty: none
 	Group     string // shim group
 	Host      hostFacts
 	// Seccomp is the profile of a Localhost type, read and parsed; nil otherwise.
@@ -174,6 +175,8 @@ func namespaceList(in specInput) []specs.LinuxNamespace {
 	join(specs.IPCNamespace, in.Paths.IPC)
 	join(specs.UTSNamespace, in.Paths.UTS)
 	switch {
+	case in.Target != "":
+		join(specs.PIDNamespace, in.Target)
 	case c.HostPID:
 	case in.Paths.PID != "":
 		join(specs.PIDNamespace, in.Paths.PID)

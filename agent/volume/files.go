@@ -29,8 +29,8 @@ type FilesRequest struct {
 // Files are paths on the host, to be mounted at the places of the same name.
 type Files struct {
 	Hosts, ResolvConf, Hostname string
-	// Warnings are for the pod's events, reason DNSConfigForming.
-	Warnings []error
+	// Warnings are for the pod's events.
+	Warnings []Warning
 }
 
 // systemdResolv lists the servers behind systemd's stub resolver.

@@ -78,6 +78,9 @@ func TestResolv(t *testing.T) {
 				p.Spec.DNSConfig.Searches = append(p.Spec.DNSConfig.Searches, strings.Repeat("x", i+1)+".example")
 			}
 		}), cluster, 2},
+		"too-long": {pod(v1.DNSNone, func(p *v1.Pod) {
+			p.Spec.DNSConfig = &v1.PodDNSConfig{Searches: []string{strings.Repeat("y", 254), "short.example"}}
+		}), cluster, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dns, warnings := podDNS(tc.pod, machine, tc.cluster, "cluster.local")

@@ -9,6 +9,15 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
+// Warning is an event to be shown at the pod, in the words that users of Kubernetes know.
+type Warning struct{ Reason, Message string }
+
+// Reasons of warnings.
+const (
+	reasonDNSForming = "DNSConfigForming"
+	reasonNoDNS      = "MissingClusterDNS"
+)
+
 // DNS is the content of a resolv.conf.
 type DNS struct {
 	Servers  []string
@@ -21,6 +30,7 @@ const (
 	maxServers     = 3
 	maxSearches    = 32
 	maxSearchChars = 2048
+	maxSearch      = 253 // of one domain: some resolvers abort on a longer one
 )
 
 // parseResolv reads a resolv.conf as resolv.conf(5) describes it. Lines that it does not know are
@@ -70,13 +80,15 @@ func (d DNS) onlyLoopback() bool {
 
 // podDNS decides a pod's resolv.conf from its policy, the machine's own, and the cluster's.
 // Warnings are for the pod's events.
-func podDNS(pod *v1.Pod, machine DNS, clusterDNS []string, clusterDomain string) (DNS, []error) {
-	var warnings []error
+func podDNS(pod *v1.Pod, machine DNS, clusterDNS []string, clusterDomain string) (DNS, []Warning) {
+	var warnings []Warning
 	var d DNS
 	switch policy := effectivePolicy(pod); {
 	case policy == v1.DNSNone:
 	case policy == v1.DNSClusterFirst && len(clusterDNS) == 0:
-		warnings = append(warnings, fmt.Errorf("no cluster DNS address is known, so dnsPolicy %q cannot be kept; the node's own servers are used", v1.DNSClusterFirst))
+		warnings = append(warnings, Warning{reasonNoDNS, fmt.Sprintf(
+			"pod: %q. The node does not have ClusterDNS IP configured and cannot create Pod using %q policy. Falling back to %q policy.",
+			fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID), v1.DNSClusterFirst, v1.DNSDefault)})
 		d = machine
 	case policy == v1.DNSClusterFirst:
 		d = DNS{Servers: clusterDNS, Options: []string{"ndots:5"}}
@@ -113,13 +125,16 @@ func effectivePolicy(pod *v1.Pod) v1.DNSPolicy {
 	}
 }
 
-func (d DNS) limited() (DNS, []error) {
-	var warnings []error
+func (d DNS) limited() (DNS, []Warning) {
+	var warnings []Warning
 	if len(d.Servers) > maxServers {
 		d.Servers = d.Servers[:maxServers]
-		warnings = append(warnings, fmt.Errorf("nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: %s", strings.Join(d.Servers, " ")))
+		warnings = append(warnings, Warning{reasonDNSForming,
+			"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(d.Servers, " ")})
 	}
-	cut := false
+	all := len(d.Searches)
+	d.Searches = slices.DeleteFunc(slices.Clone(d.Searches), func(s string) bool { return len(s) > maxSearch })
+	cut := len(d.Searches) < all
 	if len(d.Searches) > maxSearches {
 		d.Searches, cut = d.Searches[:maxSearches], true
 	}
@@ -127,7 +142,8 @@ func (d DNS) limited() (DNS, []error) {
 		d.Searches, cut = d.Searches[:len(d.Searches)-1], true
 	}
 	if cut {
-		warnings = append(warnings, fmt.Errorf("search line limits were exceeded, some search paths have been omitted, the applied search line is: %s", strings.Join(d.Searches, " ")))
+		warnings = append(warnings, Warning{reasonDNSForming,
+			"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: " + strings.Join(d.Searches, " ")})
 	}
 	return d, warnings
 }

@@ -21,8 +21,9 @@ type SubPath struct {
 	Container  string
 	Index      int    // of the mount in the container's list
 	Path       string // subPath, or subPathExpr after expansion; relative
-	// Create makes missing folders, as for every volume that can be written.
-	Create bool
+	// Foreign says that the volume's content is not the pod's to add to: the node writes it. What is missing in
+	// any other volume is made there, a folder, as Kubernetes does; in this one it is shown as an empty folder.
+	Foreign bool
 }
 
 // EnsureSubPath gives a path on the host that stays what it is now. A container that can write
@@ -39,12 +40,15 @@ func (v *Volumes) EnsureSubPath(s SubPath) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fd, err := openSubPath(s.VolumePath, clean, s.Create)
+	target := filepath.Join(v.PodDir(s.UID), "volume-subpaths", s.Volume, s.Container, strconv.Itoa(s.Index))
+	fd, err := openSubPath(s.VolumePath, clean, !s.Foreign)
+	if s.Foreign && errors.Is(err, unix.ENOENT) {
+		return target, emptyFolder(target)
+	}
 	if err != nil {
 		return "", fmt.Errorf("subPath %q of volume %q: %w", s.Path, s.Volume, err)
 	}
 	source := os.NewFile(uintptr(fd), clean)
-	target := filepath.Join(v.PodDir(s.UID), "volume-subpaths", s.Volume, s.Container, strconv.Itoa(s.Index))
 	err = bind(source, target)
 	if err := errors.Join(err, source.Close()); err != nil {
 		return "", fmt.Errorf("subPath %q of volume %q: %w", s.Path, s.Volume, err)
@@ -135,6 +139,22 @@ func setMode(parent int, name string, perm, rootMode uint32, gid int) error {
 		err = unix.Fchown(fd, -1, gid)
 	}
 	return errors.Join(err, unix.Fchmod(fd, perm), unix.Close(fd))
+}
+
+// emptyFolder puts an empty folder at target in place of what an earlier call mounted there.
+func emptyFolder(target string) error {
+	if _, err := os.Lstat(target); err == nil {
+		if err := unmountAll(target); err != nil {
+			return err
+		}
+		if err := os.Remove(target); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+		return err
+	}
+	return os.Mkdir(target, 0o755)
 }
 
 // bind mounts what source has open at target, unless exactly that is mounted there.

@@ -17,7 +17,7 @@ func TestSubPath(t *testing.T) {
 	w.cms["cfg"] = &v1.ConfigMap{Data: map[string]string{"a": "1"}}
 	pod := podWith(configMapVolume("cfg"), v1.Volume{Name: "e", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}})
 	r := w.ensure(pod)
-	sub := SubPath{UID: pod.UID, Volume: "e", VolumePath: r.Paths["e"], Container: "c", Index: 1, Path: "new/folder", Create: true}
+	sub := SubPath{UID: pod.UID, Volume: "e", VolumePath: r.Paths["e"], Container: "c", Index: 1, Path: "new/folder"}
 	dir, err := w.v.EnsureSubPath(sub)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestSubPath(t *testing.T) {
 	}
 
 	// A file behind the links of a ConfigMap, and its next generation at the next start.
-	file := SubPath{UID: pod.UID, Volume: "cfg", VolumePath: r.Paths["cfg"], Container: "c", Index: 0, Path: "a"}
+	file := SubPath{UID: pod.UID, Volume: "cfg", VolumePath: r.Paths["cfg"], Container: "c", Index: 0, Path: "a", Foreign: true}
 	at, err := w.v.EnsureSubPath(file)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestSubPathAttacks(t *testing.T) {
 		"abs": false, "up": false, "magic": false, "loop": false, "abs/machine": false, "up/machine": false, "abs/new": false,
 		"../e": false, "/etc": false, "dir/../../x": false, "inside": true, "inside/new": true, "dir": true, ".": true, "": true,
 	} {
-		at, err := w.v.EnsureSubPath(SubPath{UID: pod.UID, Volume: "e", VolumePath: vol, Container: "c", Index: 0, Path: path, Create: true})
+		at, err := w.v.EnsureSubPath(SubPath{UID: pod.UID, Volume: "e", VolumePath: vol, Container: "c", Index: 0, Path: path})
 		if (err == nil) != ok {
 			t.Errorf("subPath %q: %q, %v", path, at, err)
 		}

@@ -1,0 +1,23 @@
+package runtime
+
+import "testing"
+
+func TestKnowsRecursiveReadOnly(t *testing.T) {
+	for _, tc := range []struct {
+		name, program, features, version string
+		want                             bool
+	}{
+		{"runc 1.1", "runc", `{"ociVersionMin":"1.0.0","mountOptions":["ro","rro","rw"]}`, "", true},
+		{"a runtime that lacks it", "runc", `{"mountOptions":["ro","rw"]}`, "", false},
+		{"runc 1.0, which has no features", "runc", "", "runc version 1.0.3\ncommit: x\n", false},
+		{"crun 1.8, which has no features", "crun", "", "crun version 1.8.1\ncommit: x\n", true},
+		{"crun 1.3", "crun", "", "crun version 1.3\n", false},
+		{"crun 0.17", "crun", "", "crun version 0.17\n", false},
+		{"new crun", "crun", `{"mountOptions":["rro"]}`, "", true},
+		{"noise", "crun", "unknown command features", "usage", false},
+	} {
+		if got := knowsRecursiveReadOnly(tc.program, []byte(tc.features), tc.version); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
