@@ -19,6 +19,12 @@ func (p *planner) conditions(s *v1.PodStatus) []v1.PodCondition {
 		{Type: v1.PodScheduled, Status: v1.ConditionTrue},
 	}
 	list[2] = p.readyCondition(list[3])
+	if c, ok := p.allRestarting(); ok {
+		list = append(list, c)
+	}
+	if f := p.facts.Failed; f != nil && f.Disruption != "" {
+		list = append(list, v1.PodCondition{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: f.Disruption, Message: f.Message})
+	}
 	for i := range list {
 		list[i].ObservedGeneration = p.pod.Generation
 		list[i].LastTransitionTime = p.transition(list[i], s)

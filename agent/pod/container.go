@@ -164,16 +164,17 @@ func (p *planner) probes() []ProbeTarget {
 			continue
 		}
 		t := ProbeTarget{ContainerID: c.ID, Container: c.Name, StartedAt: c.StartedAt, Ports: u.spec.Ports}
+		stopping := p.facts.Stop != nil || u.facts.Stop != nil && u.facts.Stop.Attempt == c.Attempt
 		if !u.startupPassed(c) {
-			t.Kind, t.Probe = Startup, u.spec.StartupProbe
-			out = append(out, t)
+			if t.Kind, t.Probe = Startup, u.spec.StartupProbe; !stopping {
+				out = append(out, t)
+			}
 			continue
 		}
 		if t.Probe = u.spec.ReadinessProbe; t.Probe != nil {
 			t.Kind = Readiness
 			out = append(out, t)
 		}
-		stopping := p.facts.Stop != nil || u.facts.Stop != nil && u.facts.Stop.Attempt == c.Attempt
 		if t.Probe = u.spec.LivenessProbe; t.Probe != nil && !stopping {
 			t.Kind = Liveness
 			out = append(out, t)

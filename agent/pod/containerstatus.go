@@ -29,6 +29,11 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 	}
 	older := p.olderState(u)
 	switch {
+	case c.State == Running && !u.shownRunning(c):
+		if s.State.Waiting = p.waitingFor(u, c.Attempt); c.Live.PostStart == HookFailed {
+			s.State.Waiting = &v1.ContainerStateWaiting{Reason: "PostStartHookError"}
+		}
+		s.LastTerminationState = older
 	case c.State == Running:
 		s.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.Time{Time: c.StartedAt}}
 		s.Started = boolPointer(u.started())

@@ -34,6 +34,11 @@ type Facts struct {
 type Failed struct {
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+	// Disruption is the reason for a DisruptionTarget condition; empty: none. Say it where somebody may count the
+	// pod's end against a budget of failures: Job controllers look for it.
+	Disruption string `json:"disruption,omitempty"`
+	// GraceSeconds is what containers get to end; nil: the pod's own.
+	GraceSeconds *int64 `json:"grace,omitempty"`
 }
 
 // PodStop is the end of a whole pod.
@@ -77,6 +82,8 @@ const (
 	StopStartup  StopReason = "startup"   // the startup probe failed
 	StopHook     StopReason = "postStart" // the postStart hook failed
 	StopSandbox  StopReason = "sandbox"   // the pod's namespaces are gone
+	StopAll      StopReason = "all"       // another container's end asked for the restart of all
+	StopAsked    StopReason = "asked"     // its own end asked for the restart of all
 )
 
 // ContainerStop is the end of one attempt, decided by the node.

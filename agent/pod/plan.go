@@ -68,6 +68,8 @@ type planner struct {
 	// What live collects before it orders it.
 	pulls, creates, starts []Step
 	needsInfra             bool
+	// restarting says that containers are being ended so that all start anew.
+	restarting bool
 }
 
 func newPlanner(d Desired, o Observed, now time.Time) *planner {
@@ -121,9 +123,12 @@ func (p *planner) live() {
 			Message: "Pod was active on the node longer than the specified deadline",
 		}
 	}
+	if p.facts.Finished == "" && p.facts.Failed == nil && p.restartAll() {
+		return
+	}
 	if p.facts.Finished != "" || p.facts.Failed != nil || p.initFailed() || p.mainsDone() {
 		if p.anyRunning() {
-			p.stopAll(p.stopDeadline(p.gracePeriod()))
+			p.stopAll(p.stopDeadline(p.endGrace()))
 			return
 		}
 		p.facts.Finished = p.phase(true)

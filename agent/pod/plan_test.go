@@ -27,6 +27,7 @@ func genPod(t *rapid.T) *v1.Pod {
 	for i := range rapid.IntRange(1, 3).Draw(t, "mains") {
 		c := container(fmt.Sprintf("main-%d", i))
 		genHooks(t, &c)
+		genRules(t, &c)
 		p.Spec.Containers = append(p.Spec.Containers, c)
 	}
 	p.Spec.HostNetwork = rapid.Bool().Draw(t, "hostNetwork")
@@ -34,6 +35,20 @@ func genPod(t *rapid.T) *v1.Pod {
 		p.Spec.ActiveDeadlineSeconds = ptr.To(rapid.Int64Range(1, 600).Draw(t, "seconds"))
 	}
 	return p
+}
+
+// genRules lets some containers restart by rules of their own; exit codes are 0 to 2.
+func genRules(t *rapid.T, c *v1.Container) {
+	if rapid.IntRange(0, 3).Draw(t, "rules") > 0 {
+		return
+	}
+	c.RestartPolicy = ptr.To(rapid.SampledFrom([]v1.ContainerRestartPolicy{
+		v1.ContainerRestartPolicyAlways, v1.ContainerRestartPolicyOnFailure, v1.ContainerRestartPolicyNever,
+	}).Draw(t, "own policy"))
+	action := rapid.SampledFrom([]v1.ContainerRestartRuleAction{
+		v1.ContainerRestartRuleActionRestart, v1.ContainerRestartRuleActionRestartAllContainers,
+	}).Draw(t, "action")
+	c.RestartPolicyRules = []v1.ContainerRestartRule{rule(action, rapid.Int32Range(0, 2).Draw(t, "on"))}
 }
 
 func genHooks(t *rapid.T, c *v1.Container) {
@@ -154,6 +169,16 @@ func TestPlanConverges(t *testing.T) {
 	})
 }
 
+// alwaysRestarts says that no container of the pod ever ends for good.
+func alwaysRestarts(p *v1.Pod) bool {
+	for _, c := range p.Spec.Containers {
+		if c.RestartPolicy != nil {
+			return false
+		}
+	}
+	return p.Spec.RestartPolicy == v1.RestartPolicyAlways
+}
+
 func checkEnd(t *rapid.T, w *world, r Result) {
 	if w.removed || w.pod.DeletionTimestamp != nil {
 		if w.left() || !r.Released {
@@ -166,7 +191,7 @@ func checkEnd(t *rapid.T, w *world, r Result) {
 	}
 	switch r.Status.Phase {
 	case v1.PodSucceeded, v1.PodFailed:
-		if w.pod.Spec.RestartPolicy == v1.RestartPolicyAlways && w.o.Facts.Failed == nil {
+		if alwaysRestarts(w.pod) && w.o.Facts.Failed == nil {
 			t.Errorf("a pod that always restarts has ended as %s", r.Status.Phase)
 		}
 		if w.o.Sandbox != nil || w.o.Volumes || w.o.Cgroup || w.o.Network || len(w.running()) > 0 {
@@ -174,7 +199,7 @@ func checkEnd(t *rapid.T, w *world, r Result) {
 		}
 	case v1.PodRunning:
 		for _, c := range r.Status.ContainerStatuses {
-			if c.State.Running == nil && w.pod.Spec.RestartPolicy == v1.RestartPolicyAlways {
+			if c.State.Running == nil && alwaysRestarts(w.pod) {
 				t.Errorf("container %s does not run at rest: %+v", c.Name, c.State)
 			}
 		}

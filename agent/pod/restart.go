@@ -1,7 +1,6 @@
 package pod
 
 import (
-	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,6 +28,9 @@ func (p *planner) restartWanted(u *unit, c *Container) bool {
 	if s := u.facts.Stop; s != nil && s.Attempt == c.Attempt && s.Reason == StopChanged {
 		return true // it was ended to be replaced
 	}
+	if u.kind != Ephemeral && endedForAll(u, c) {
+		return true
+	}
 	code := exitCode(u, c)
 	switch u.kind {
 	case Sidecar:
@@ -50,14 +52,8 @@ func (p *planner) restartWanted(u *unit, c *Container) bool {
 
 // policyOf is the policy that decides upon an exit: a rule of the container that matches, else its own, else the pod's.
 func policyOf(c *v1.Container, pod *v1.Pod, code int) v1.ContainerRestartPolicy {
-	for _, r := range c.RestartPolicyRules {
-		if r.Action != v1.ContainerRestartRuleActionRestart || r.ExitCodes == nil {
-			continue
-		}
-		in := slices.Contains(r.ExitCodes.Values, int32(code))
-		if in == (r.ExitCodes.Operator == v1.ContainerRestartRuleOnExitCodesOpIn) {
-			return v1.ContainerRestartPolicyAlways
-		}
+	if r := matchingRule(c, code); r != nil && r.Action == v1.ContainerRestartRuleActionRestart {
+		return v1.ContainerRestartPolicyAlways
 	}
 	if c.RestartPolicy != nil && *c.RestartPolicy != "" {
 		return *c.RestartPolicy
@@ -147,7 +143,7 @@ func endsRow(c *Container) bool {
 
 func replaced(u *unit, c *Container) bool {
 	s := u.facts.Stop
-	return s != nil && s.Attempt == c.Attempt && s.Reason == StopChanged
+	return s != nil && s.Attempt == c.Attempt && (s.Reason == StopChanged || s.Reason == StopAll)
 }
 
 // initFailed says that an init container has failed for good.

@@ -19,7 +19,7 @@ func (p *planner) status() v1.PodStatus {
 		StartTime:          &metav1.Time{Time: p.facts.StartTime},
 		Phase:              p.phase(false),
 	}
-	if f := p.facts.Failed; f != nil {
+	if f := p.facts.Failed; f != nil && s.Phase == v1.PodFailed {
 		s.Reason, s.Message = f.Reason, f.Message
 	} else if s.Phase == v1.PodFailed {
 		s.Reason, s.Message = prev.Reason, prev.Message
@@ -84,10 +84,13 @@ func (p *planner) phase(final bool) v1.PodPhase {
 		code, gone := p.ending(u)
 		c := u.newest()
 		switch {
-		case c != nil && c.State == Running:
-			if u.kind == Main || u.kind == Sidecar {
+		case c != nil && c.State == Running && (u.kind == Main || u.kind == Sidecar):
+			if u.shownRunning(c) {
 				running++
+			} else if u.kind == Main {
+				waiting++
 			}
+		case c != nil && c.State == Running:
 		case u.kind == Ephemeral, u.kind == Sidecar:
 		case gone && code == 0:
 			if u.kind == Main {
@@ -131,7 +134,8 @@ func (p *planner) waitingPhase() v1.PodPhase {
 
 func (p *planner) anyMainEnded() bool {
 	for _, u := range p.units {
-		if _, gone := p.ending(u); u.kind == Main && gone {
+		c := u.newest()
+		if _, gone := p.ending(u); u.kind == Main && (gone || c != nil && c.Attempt > 0) {
 			return true
 		}
 	}

@@ -20,6 +20,14 @@ func (p *planner) gracePeriod() int64 {
 	return defaultGrace
 }
 
+// endGrace is the grace of a pod that ends without having been deleted.
+func (p *planner) endGrace() int64 {
+	if f := p.facts.Failed; f != nil && f.GraceSeconds != nil {
+		return min(*f.GraceSeconds, p.gracePeriod())
+	}
+	return p.gracePeriod()
+}
+
 // terminate plans a pod that the user has deleted.
 func (p *planner) terminate() {
 	grace := p.gracePeriod()
@@ -34,12 +42,13 @@ func (p *planner) terminate() {
 	p.tearDown(true)
 }
 
-// erase plans a pod that is no longer assigned: everything goes at once.
+// erase plans a pod that is no longer assigned: everything goes, after the little time to end
+// that Kubernetes gives on a node to pods that were deleted by force.
 func (p *planner) erase() {
 	if p.anyRunning() {
 		for i := range p.o.Containers {
 			if c := &p.o.Containers[i]; c.State == Running {
-				p.kill(c)
+				p.end(c)
 			}
 		}
 		sortSteps(p.steps)
@@ -138,7 +147,7 @@ func (p *planner) killStrays() {
 // stop ends one running attempt: preStop, the stop signal when it may be sent, SIGKILL at the deadline.
 func (p *planner) stop(u *unit, c *Container, deadline time.Time, maySignal bool) {
 	if !p.now.Before(deadline) {
-		p.kill(c)
+		p.end(c)
 		return
 	}
 	p.wakeAt(deadline)
@@ -154,6 +163,23 @@ func (p *planner) stop(u *unit, c *Container, deadline time.Time, maySignal bool
 	if maySignal && c.Live.TermAt.IsZero() {
 		p.add(SignalContainer{ID: c.ID, Name: c.Name})
 	}
+}
+
+// leastGrace lies between the stop signal and SIGKILL even where the grace was used up by a preStop hook, or was none.
+const leastGrace = 2 * time.Second
+
+// end ends a container whose grace is over: at once if it has had its stop signal, else a moment after that.
+func (p *planner) end(c *Container) {
+	at := c.Live.TermAt
+	if at.IsZero() {
+		p.add(SignalContainer{ID: c.ID, Name: c.Name})
+		return
+	}
+	if until := at.Add(leastGrace); p.now.Before(until) && !at.After(p.now) {
+		p.wakeAt(until)
+		return
+	}
+	p.kill(c)
 }
 
 // stopFor ends one attempt for a reason of its own, remembered so that the attempt after it knows.

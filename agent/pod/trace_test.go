@@ -16,6 +16,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the traces in testdata")
 
+// rule is a restart rule for one exit code.
+func rule(action v1.ContainerRestartRuleAction, code int32) v1.ContainerRestartRule {
+	return v1.ContainerRestartRule{Action: action, ExitCodes: &v1.ContainerRestartRuleOnExitCodes{
+		Operator: v1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{code},
+	}}
+}
+
 // each says how every attempt behaves.
 func each(b behaviour) func(int) behaviour { return func(int) behaviour { return b } }
 
@@ -281,6 +288,64 @@ var traces = []struct {
 		w.say("(liveness fails)")
 		web().Liveness = Failure
 		w.run(time.Minute)
+		return w
+	}},
+	{"delete-hook-takes-all", func() *world {
+		c := container("web")
+		c.Lifecycle = &v1.Lifecycle{PreStop: &v1.LifecycleHandler{}}
+		w := newWorld(newPod(c))
+		w.behave["web"] = each(behaviour{hookTakes: time.Hour, termAfter: time.Second})
+		w.run(10 * time.Second)
+		w.delete(30)
+		w.run(time.Minute)
+		return w
+	}},
+	{"restart-rules", func() *world {
+		p := newPod(container("retried"), container("ended"))
+		p.Spec.RestartPolicy = v1.RestartPolicyAlways
+		p.Spec.Containers[0].RestartPolicy = ptr.To(v1.ContainerRestartPolicyNever)
+		p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{rule(v1.ContainerRestartRuleActionRestart, 42)}
+		p.Spec.Containers[1].RestartPolicy = ptr.To(v1.ContainerRestartPolicyOnFailure)
+		w := newWorld(p)
+		w.behave["retried"] = func(n int) behaviour {
+			if n == 0 {
+				return behaviour{exitAfter: time.Second, exitCode: 42}
+			}
+			return behaviour{exitAfter: 20 * time.Second, exitCode: 3}
+		}
+		w.behave["ended"] = each(behaviour{exitAfter: 2 * time.Second})
+		w.run(time.Minute)
+		return w
+	}},
+	{"restart-all", func() *world {
+		p := newPod(container("web"), container("done"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		watcher := sidecar("watcher")
+		watcher.RestartPolicyRules = []v1.ContainerRestartRule{rule(v1.ContainerRestartRuleActionRestartAllContainers, 88)}
+		p.Spec.Containers[0].Lifecycle = &v1.Lifecycle{PreStop: &v1.LifecycleHandler{}}
+		p.Spec.InitContainers = []v1.Container{container("setup"), watcher}
+		w := newWorld(p)
+		w.behave["setup"] = each(behaviour{exitAfter: time.Second})
+		w.behave["done"] = each(behaviour{exitAfter: time.Second})
+		w.behave["web"] = each(behaviour{ignoreTerm: true, exitAfter: 2 * time.Minute})
+		w.behave["watcher"] = func(n int) behaviour {
+			if n == 0 {
+				return behaviour{exitAfter: time.Minute, exitCode: 88}
+			}
+			return behaviour{}
+		}
+		w.run(10 * time.Minute)
+		return w
+	}},
+	{"restart-all-again-and-again", func() *world {
+		p := newPod(container("web"), container("other"))
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		p.Spec.Containers[0].RestartPolicy = ptr.To(v1.ContainerRestartPolicyNever)
+		p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{rule(v1.ContainerRestartRuleActionRestartAllContainers, 42)}
+		w := newWorld(p)
+		w.behave["web"] = func(n int) behaviour { return behaviour{exitAfter: time.Second, exitCode: map[bool]int{true: 42}[n < 4]} }
+		w.behave["other"] = each(behaviour{exitAfter: 50 * time.Second})
+		w.run(5 * time.Minute)
 		return w
 	}},
 	{"ephemeral", func() *world {

@@ -108,8 +108,15 @@ func (u *unit) started() bool {
 }
 
 func (u *unit) postStartOver(c *Container) bool {
-	return u.spec.Lifecycle == nil || u.spec.Lifecycle.PostStart == nil || u.facts.PostStarted == c.ID || c.Live.PostStart == HookDone
+	if u.spec.Lifecycle == nil || u.spec.Lifecycle.PostStart == nil || u.facts.PostStarted == c.ID || c.Live.PostStart == HookDone {
+		return true
+	}
+	// Only what is past its hook is reported as running: a store that was lost runs no hook twice.
+	return u.previous != nil && u.previous.State.Running != nil && u.previous.ContainerID == runtimeScheme+c.ID
 }
+
+// shownRunning says that users are to see c as running: its postStart hook is over.
+func (u *unit) shownRunning(c *Container) bool { return c.State == Running && u.postStartOver(c) }
 
 func (u *unit) startupPassed(c *Container) bool {
 	return u.spec.StartupProbe == nil || u.facts.Started == c.ID || c.Live.Startup == Success

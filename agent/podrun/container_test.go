@@ -56,7 +56,7 @@ func TestHooks(t *testing.T) {
 func TestPreStopEndsAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		n.runtime.behave["web"] = behaviour{exec: func(ctx context.Context, _ []string) (int, error) {
+		n.runtime.behave["web"] = behaviour{ignoreTerm: true, exec: func(ctx context.Context, _ []string) (int, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		}}
@@ -71,8 +71,8 @@ func TestPreStopEndsAtTheDeadline(t *testing.T) {
 		if len(n.runtime.signals) > 0 {
 			t.Fatalf("signalled before the hook or the grace ended: %v", n.runtime.signals)
 		}
-		n.pass(2 * time.Second)
-		if diff := cmp.Diff([]string{"u1-web-0 SIGKILL"}, n.runtime.signals); diff != "" {
+		n.pass(4 * time.Second)
+		if diff := cmp.Diff([]string{"u1-web-0 ", "u1-web-0 SIGKILL"}, n.runtime.signals); diff != "" {
 			t.Errorf("signals (-want +got):\n%s", diff)
 		}
 	})

@@ -79,7 +79,7 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 		w.cancelJobs(pullJob)
 	}
 	w.waitingEvents(d.Previous, r.Status)
-	if f := r.Facts.Failed; f != nil && d.Previous.Reason != f.Reason {
+	if f := r.Facts.Failed; f != nil && o.Facts.Failed == nil {
 		w.event(v1.EventTypeNormal, f.Reason, f.Message)
 	}
 	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)

@@ -39,7 +39,8 @@ func finished(p v1.PodPhase) bool { return p == v1.PodSucceeded || p == v1.PodFa
 // agentCondition is true for the condition types that only the agent writes.
 func agentCondition(t v1.PodConditionType) bool {
 	switch t {
-	case v1.PodInitialized, v1.ContainersReady, v1.PodReady, v1.PodReadyToStartContainers, v1.PodResizePending, v1.PodResizeInProgress:
+	case v1.PodInitialized, v1.ContainersReady, v1.PodReady, v1.PodReadyToStartContainers, v1.PodResizePending, v1.PodResizeInProgress,
+		v1.AllContainersRestarting:
 		return true
 	}
 	return false
