@@ -25,6 +25,11 @@ func (r *Registry) addCore(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	var alive func(string) bool
+	if cfg.Sessions != nil {
+		alive = cfg.Sessions.Alive
+	}
+	r.add(v1, "nodes", core.ShowNodes(nodes, alive))
 	secrets, err := place(r, cfg, v1, core.Secrets())
 	if err != nil {
 		return err

@@ -17,9 +17,10 @@ func (a alive) Alive(node string) bool { return a[node] }
 
 func TestLeasesOfLiveSessionsAreShownFresh(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	r := &REST{sessions: alive{"n1": true, "n3": true}, now: func() time.Time { return now }}
+	sessions := alive{"n1": true, "n3": true}
+	old := metav1.NewMicroTime(now.Add(-time.Hour))
 	lease := func(ns, name, holder string, ended bool) *coordinationv1.Lease {
-		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder)}}
+		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder), RenewTime: &old}}
 		if ended {
 			l.Annotations = map[string]string{liveness.SessionEndedAnnotation: now.Format(time.RFC3339)}
 		}
@@ -34,20 +35,17 @@ func TestLeasesOfLiveSessionsAreShownFresh(t *testing.T) {
 		"ended":           {lease(liveness.NodeLeaseNamespace, "n3", "gw", true), false},
 		"other namespace": {lease("default", "n1", "gw", false), false},
 	} {
-		if got := r.live(tc.lease); got != tc.want {
-			t.Errorf("%s: live %v, want %v", name, got, tc.want)
+		freshen(tc.lease, sessions, now)
+		if got := tc.lease.Spec.RenewTime.Time.Equal(now); got != tc.want {
+			t.Errorf("%s: renewed at %v, fresh is wanted: %v", name, tc.lease.Spec.RenewTime, tc.want)
 		}
 	}
-	shared := lease(liveness.NodeLeaseNamespace, "n1", "gw", false)
-	old := metav1.NewMicroTime(now.Add(-time.Hour))
-	shared.Spec.RenewTime = &old
-	shown := *shared
-	freshen(&shown, now)
-	if !shown.Spec.RenewTime.Time.Equal(now) || !old.Time.Equal(now.Add(-time.Hour)) {
-		t.Errorf("shown %v, stored %v", shown.Spec.RenewTime, old)
+	if !old.Time.Equal(now.Add(-time.Hour)) {
+		t.Errorf("what is shared with the cache was changed to %v", old)
 	}
-	none := &REST{}
-	if none.live(shared) {
+	unknown := lease(liveness.NodeLeaseNamespace, "n1", "gw", false)
+	freshen(unknown, nil, now)
+	if unknown.Spec.RenewTime != &old {
 		t.Error("without sessions nothing is live")
 	}
 }

@@ -2,10 +2,14 @@ package core
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"coracle/controlplane/api/core"
 	"coracle/controlplane/registry/kind"
@@ -31,5 +35,41 @@ func Nodes() kind.Kind[*corev1.Node] {
 			ValidateUpdate: core.ValidateNodeStatusUpdate,
 			Reset:          []string{"spec"},
 		},
+	}
+}
+
+// ShowNodes is nodes as readers see them. A node's status is written when something changes and at no other time, so while
+// the node is alive the heartbeat of the conditions that its agent reports is the present. alive may be nil.
+func ShowNodes(nodes *kind.REST, alive func(node string) bool) *kind.Shown[corev1.Node] {
+	return &kind.Shown[corev1.Node]{
+		REST: nodes,
+		Items: func(list runtime.Object) []corev1.Node {
+			nodes, ok := list.(*corev1.NodeList)
+			if !ok {
+				return nil
+			}
+			return nodes.Items
+		},
+		Freshen: func(n *corev1.Node) {
+			if alive != nil && alive(n.Name) {
+				freshen(n, time.Now())
+			}
+		},
+	}
+}
+
+// reported are the conditions that a node's agent vouches for.
+var reported = map[corev1.NodeConditionType]bool{
+	corev1.NodeReady: true, corev1.NodeMemoryPressure: true, corev1.NodeDiskPressure: true, corev1.NodePIDPressure: true,
+}
+
+func freshen(n *corev1.Node, now time.Time) {
+	n.Status.Conditions = slices.Clone(n.Status.Conditions)
+	for i := range n.Status.Conditions {
+		c := &n.Status.Conditions[i]
+		// One that is unknown was set by somebody who missed the node.
+		if reported[c.Type] && c.Status != corev1.ConditionUnknown {
+			c.LastHeartbeatTime = metav1.NewTime(now.Truncate(time.Second))
+		}
 	}
 }
