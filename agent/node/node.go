@@ -208,6 +208,7 @@ func (n *Node) wakeAll() {
 // everything has been started; it may be nil.
 func (n *Node) Run(ctx context.Context, ready func()) error {
 	n.log.Info("agent starts", "version", version.String(), "node", n.name, "server", n.cfg.Server, "go", runtime.Version())
+	n.recorder.Event(v1.ObjectReference{Kind: "Node", Name: n.name, UID: types.UID(n.name)}, v1.EventTypeNormal, "Starting", "Starting coracle-agent.")
 	if err := checkLogWriter(ctx, n.cfg.LogSocket()); err != nil {
 		n.log.Warn("no log writer answers; containers run, and their output waits in pipes until one does", "socket", n.cfg.LogSocket(), "err", err)
 	}

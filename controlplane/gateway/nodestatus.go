@@ -23,9 +23,6 @@ type nodeReport struct {
 	sequence uint64
 	node     *v1.Node
 	done     *atomic.Bool // it was taken into the API and acknowledged
-	// removed is set when the Node was seen to be deleted after it was registered in this session: a
-	// person took it away, and it is registered again only when the node connects again.
-	removed *atomic.Bool
 }
 
 func (g *Gateway) takeNode(s *session, m *nodev1.NodeStatus) {
@@ -35,11 +32,7 @@ func (g *Gateway) takeNode(s *session, m *nodev1.NodeStatus) {
 		s.ack(nodev1.StatusAck_NODE, "", m.GetSequence())
 		return
 	}
-	removed := &atomic.Bool{}
-	if before, ok := g.nodes.get(s.node); ok && before.from == s {
-		removed = before.removed
-	}
-	g.nodes.put(s.node, nodeReport{from: s, sequence: m.GetSequence(), node: node, done: &atomic.Bool{}, removed: removed})
+	g.nodes.put(s.node, nodeReport{from: s, sequence: m.GetSequence(), node: node, done: &atomic.Bool{}})
 }
 
 func (g *Gateway) reportNode(ctx context.Context, name string) error {
@@ -66,8 +59,9 @@ func (g *Gateway) writeNode(ctx context.Context, name string, r nodeReport) erro
 		node, err = nodes.Get(ctx, name, metav1.GetOptions{})
 	}
 	if apierrors.IsNotFound(err) {
-		if r.done.Load() || r.removed.Load() {
-			r.removed.Store(true)
+		// A node that is connected is part of the cluster: its object, deleted by a person, is made anew. One that has
+		// hung up may be leaving, and what it said is in the API already.
+		if r.done.Load() && g.session(name) != r.from {
 			return nil
 		}
 		node, err = g.register(ctx, name, r.node)
@@ -88,7 +82,10 @@ func (g *Gateway) writeNode(ctx context.Context, name string, r nodeReport) erro
 		next.Status = merged
 		_, err := nodes.UpdateStatus(ctx, &next, metav1.UpdateOptions{})
 		switch {
-		case err == nil || apierrors.IsNotFound(err):
+		case err == nil:
+			g.tellOfNode(ctx, name, &node.Status, &merged)
+			return nil
+		case apierrors.IsNotFound(err):
 			return nil
 		case apierrors.IsInvalid(err):
 			g.c.Log.Error("node status refused", "node", name, "err", err)
@@ -121,6 +118,7 @@ func (g *Gateway) register(ctx context.Context, name string, reported *v1.Node) 
 		return nil, fmt.Errorf("register: %w", err)
 	}
 	g.c.Log.Info("node registered", "node", name)
+	g.tellOfNode(ctx, name, &v1.NodeStatus{}, &made.Status)
 	return made, nil
 }
 

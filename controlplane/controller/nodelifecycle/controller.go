@@ -48,6 +48,7 @@ type Controller struct {
 	loop  *loop.Loop[string]
 	pulse Pulse // one worker, so no lock
 	next  map[string]time.Time
+	known map[string]types.UID // the nodes that were told of, by name
 	evictions
 }
 
@@ -70,7 +71,7 @@ func New(env loop.Env) (*Controller, error) {
 
 // Run watches over nodes and evicts pods until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	c.pulse, c.next = Pulse{}, map[string]time.Time{}
+	c.pulse, c.next, c.known = Pulse{}, map[string]time.Time{}, map[string]types.UID{}
 	c.loop = loop.New("nodelifecycle", c.env.Log, func(ctx context.Context, _ string) error { return c.reconcile(ctx) })
 	c.startEvictions(c)
 	wakeLease := func(l *coordinationv1.Lease) {
@@ -133,6 +134,7 @@ func (c *Controller) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.tellOfChanges(states)
 	plan := MakePlan(Input{Nodes: states, Next: c.next, Now: now})
 	c.next = plan.Next
 	if !plan.WakeAt.IsZero() {
@@ -153,6 +155,31 @@ func (c *Controller) reconcile(ctx context.Context) error {
 		return errs[0] // so that a conflict is seen as one
 	}
 	return errors.Join(errs...)
+}
+
+// tellOfChanges tells in an event of each node that this controller takes charge of, and of each that is gone. A node that was
+// deleted and registered again is both.
+func (c *Controller) tellOfChanges(states []State) {
+	present := make(map[string]types.UID, len(states))
+	for _, s := range states {
+		present[s.Node.Name] = s.Node.UID
+	}
+	for name, uid := range c.known {
+		if now, ok := present[name]; !ok || now != uid {
+			c.tell(name, uid, "RemovingNode", "Removing Node "+name+" from Controller")
+		}
+	}
+	for name, uid := range present {
+		if before, ok := c.known[name]; !ok || before != uid {
+			c.tell(name, uid, "RegisteredNode", "Registered Node "+name+" in Controller")
+		}
+	}
+	c.known = present
+}
+
+func (c *Controller) tell(node string, uid types.UID, reason, message string) {
+	c.recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: uid},
+		corev1.EventTypeNormal, reason, "Node %s event: %s", node, message)
 }
 
 // apply writes one node's taints and conditions. Taints carry the resourceVersion they were computed from, since users

@@ -3,6 +3,7 @@ package nodelifecycle
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
@@ -124,4 +126,45 @@ func TestLossAndReturn(t *testing.T) {
 		must(t, <-done)
 		factory.Shutdown()
 	})
+}
+
+// told empties what a fake recorder holds.
+func told(events chan string) []string {
+	var out []string
+	for {
+		select {
+		case e := <-events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}
+
+func TestNodesAreToldOf(t *testing.T) {
+	events := record.NewFakeRecorder(100)
+	c := &Controller{recorder: events, known: map[string]types.UID{}}
+	state := func(name, uid string) State {
+		return State{Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(uid)}}}
+	}
+	registered := func(name string) string {
+		return "Normal RegisteredNode Node " + name + " event: Registered Node " + name + " in Controller"
+	}
+	removing := func(name string) string {
+		return "Normal RemovingNode Node " + name + " event: Removing Node " + name + " from Controller"
+	}
+	for _, step := range []struct {
+		states []State
+		want   []string
+	}{
+		{[]State{state("a", "1"), state("b", "1")}, []string{registered("a"), registered("b")}},
+		{[]State{state("a", "1"), state("b", "1")}, nil},
+		{[]State{state("a", "2"), state("b", "1")}, []string{removing("a"), registered("a")}},
+		{[]State{state("a", "2")}, []string{removing("b")}},
+	} {
+		c.tellOfChanges(step.states)
+		if got := told(events.Events); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(step.want))) {
+			t.Errorf("told %v, want %v", got, step.want)
+		}
+	}
 }
