@@ -343,7 +343,9 @@ var traces = []struct {
 		p.Spec.Containers[0].RestartPolicy = ptr.To(v1.ContainerRestartPolicyNever)
 		p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{rule(v1.ContainerRestartRuleActionRestartAllContainers, 42)}
 		w := newWorld(p)
-		w.behave["web"] = func(n int) behaviour { return behaviour{exitAfter: time.Second, exitCode: map[bool]int{true: 42}[n < 4]} }
+		w.behave["web"] = func(n int) behaviour {
+			return behaviour{exitAfter: time.Second, exitCode: map[bool]int{true: 42}[n < 4]}
+		}
 		w.behave["other"] = each(behaviour{exitAfter: 50 * time.Second})
 		w.run(5 * time.Minute)
 		return w

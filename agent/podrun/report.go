@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/pod"
+	"coracle/agent/probe"
 )
 
 // PodView is what `coracle-agent status` shows of a pod.
@@ -72,7 +73,7 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 	w.show(d, o, r)
 	if d.Removed || d.Pod == nil {
 		w.cancelJobs(pullJob)
-		w.probe(ctx, o, nil)
+		w.probe(o, nil)
 		return
 	}
 	if d.Pod.DeletionTimestamp != nil {
@@ -83,29 +84,32 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 		w.event(v1.EventTypeNormal, f.Reason, f.Message)
 	}
 	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
-	w.probe(ctx, o, r.Probes)
+	w.probe(o, r.Probes)
 }
 
-func (w *worker) probe(ctx context.Context, o pod.Observed, targets []pod.ProbeTarget) {
+func (w *worker) probe(o pod.Observed, targets []pod.ProbeTarget) {
 	ip := ""
 	if ips := w.hookIPs(o); len(ips) > 0 {
 		ip = ips[0]
 	}
-	w.r.probes.SetTargets(ctx, w.uid, ip, targets)
+	w.r.probes.SetTargets(w.uid, ip, targets)
 }
 
-// probeFailed tells the user about one probing that did not pass.
-func (r *Runner) probeFailed(uid types.UID, t pod.ProbeTarget, message string, errored bool) {
+// probed tells the user about one probing that did not simply pass.
+func (r *Runner) probed(uid types.UID, t pod.ProbeTarget, o probe.Outcome, message string) {
 	w := r.find(uid)
 	if w == nil {
 		return
 	}
-	what := "failed"
-	if errored {
-		what = "errored"
+	reason, what := "Unhealthy", "failed"
+	switch o {
+	case probe.Errored:
+		what = "errored and resulted in unknown state"
+	case probe.Warned:
+		reason, what = "ProbeWarning", "warning"
 	}
 	kind := string(t.Kind)
-	w.containerEvent(t.Container, w.kindOf(t.Container), v1.EventTypeWarning, "Unhealthy",
+	w.containerEvent(t.Container, w.kindOf(t.Container), v1.EventTypeWarning, reason,
 		fmt.Sprintf("%s probe %s: %s", strings.ToUpper(kind[:1])+kind[1:], what, message))
 }
 

@@ -118,7 +118,7 @@ func New(cfg Config) (*Runner, error) {
 		}
 	}
 	r := &Runner{cfg: cfg, slots: make(chan struct{}, cfg.MaxStarts), workers: map[types.UID]*worker{}}
-	r.probes = probe.New(probe.Config{Exec: cfg.Runtime, OnChange: r.Wake, OnFailure: r.probeFailed})
+	r.probes = probe.New(probe.Config{Exec: cfg.Runtime, OnChange: r.Wake, OnOutcome: r.probed})
 	return r, nil
 }
 
@@ -126,8 +126,12 @@ func New(cfg Config) (*Runner, error) {
 func (r *Runner) Run(ctx context.Context) error {
 	changes := r.cfg.Store.Watch()
 	defer r.cfg.Store.Unwatch(changes)
-	defer r.probes.Wait()
 	defer r.wg.Wait()
+	r.wg.Go(func() {
+		if err := r.probes.Run(ctx); err != nil {
+			r.cfg.Log.Error("probes ended", "err", err)
+		}
+	})
 
 	r.lookAtAll(ctx, causeOther)
 	sweep := time.NewTimer(r.sweep(ctx))

@@ -169,7 +169,7 @@ func TestStepBacksOff(t *testing.T) {
 		}
 		for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second} {
 			got := n.network.tries[i+1].Sub(n.network.tries[i])
-			if got < want*9/10 || got > want*11/10+time.Millisecond {
+			if got < want*9/10 || got > want*11/10+10*time.Millisecond {
 				t.Errorf("try %d came after %s, want about %s", i+2, got, want)
 			}
 		}

@@ -283,7 +283,7 @@ func (w *worker) clear(ctx context.Context) error {
 		return err
 	}
 	w.r.cfg.Outbox.Forget(w.uid)
-	w.r.probes.SetTargets(ctx, w.uid, "", nil)
+	w.r.probes.SetTargets(w.uid, "", nil)
 	return nil
 }
 

@@ -99,6 +99,8 @@ func TestHTTP(t *testing.T) {
 			http.Redirect(w, r, "http://192.0.2.1/other", http.StatusFound)
 		case "/here":
 			http.Redirect(w, r, "/broken", http.StatusFound)
+		case "/round":
+			http.Redirect(w, r, "/round", http.StatusFound)
 		case "/slow":
 			<-r.Context().Done()
 		default:
@@ -113,7 +115,8 @@ func TestHTTP(t *testing.T) {
 		message string
 	}{
 		{"ok?full=1", Passed, ""},
-		{"/away", Passed, ""},
+		{"/away", Warned, "Probe terminated redirects, Response body: "},
+		{"/round", Failed, "stopped after 10 redirects"},
 		{"/here", Failed, "HTTP probe failed with statuscode: 500"},
 		{"/broken", Failed, "HTTP probe failed with statuscode: 500"},
 		{"/slow", Failed, "context deadline exceeded"},
@@ -141,7 +144,7 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-func split(t *testing.T, a net.Addr) (host string, port int) {
+func split(t testing.TB, a net.Addr) (host string, port int) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -237,6 +240,20 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// runProbes runs p until stop is called.
+func runProbes(t testing.TB, p *Probes) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestTiming runs probes on a fake clock: the initial delay, the period, the end with the list.
 func TestTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -252,15 +269,15 @@ func TestTiming(t *testing.T) {
 				return 0, nil
 			}),
 			OnChange:  func(types.UID) { changes++ },
-			OnFailure: func(types.UID, pod.ProbeTarget, string, bool) {},
+			OnOutcome: func(types.UID, pod.ProbeTarget, Outcome, string) {},
 		})
-		ctx, cancel := context.WithCancel(t.Context())
+		stop := runProbes(t, p)
 		target := pod.ProbeTarget{ContainerID: "c", Kind: pod.Readiness, StartedAt: start, Probe: &v1.Probe{
 			InitialDelaySeconds: 7, PeriodSeconds: 5, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{}},
 		}}
-		p.SetTargets(ctx, "u", "", []pod.ProbeTarget{target})
+		p.SetTargets("u", "", []pod.ProbeTarget{target})
 		<-time.After(6 * time.Second)
-		p.SetTargets(ctx, "u", "", []pod.ProbeTarget{target}) // the same list again changes nothing
+		p.SetTargets("u", "", []pod.ProbeTarget{target}) // the same list again changes nothing
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Unknown {
 			t.Errorf("verdict %d before the first probe", v)
 		}
@@ -269,13 +286,12 @@ func TestTiming(t *testing.T) {
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Success || changes != 1 {
 			t.Errorf("verdict %d, %d changes", v, changes)
 		}
-		p.SetTargets(ctx, "u", "", nil)
+		p.SetTargets("u", "", nil)
 		<-time.After(time.Minute)
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Unknown {
 			t.Errorf("verdict %d of a probe that no longer runs", v)
 		}
-		cancel()
-		p.Wait()
+		stop()
 		if want := "[7s 12s 17s]"; fmt.Sprint(at) != want {
 			t.Errorf("probed at %v, want %s", at, want)
 		}
@@ -296,18 +312,17 @@ func TestFreshAgentSpreadsProbes(t *testing.T) {
 				return 0, nil
 			}),
 			OnChange:  func(types.UID) {},
-			OnFailure: func(types.UID, pod.ProbeTarget, string, bool) {},
+			OnOutcome: func(types.UID, pod.ProbeTarget, Outcome, string) {},
 		})
-		ctx, cancel := context.WithCancel(t.Context())
+		stop := runProbes(t, p)
 		for i := range 200 {
 			uid := types.UID(strconv.Itoa(i))
-			p.SetTargets(ctx, uid, "", []pod.ProbeTarget{{ContainerID: "c", Kind: pod.Liveness, StartedAt: start.Add(-time.Hour), Probe: &v1.Probe{
+			p.SetTargets(uid, "", []pod.ProbeTarget{{ContainerID: "c", Kind: pod.Liveness, StartedAt: start.Add(-time.Hour), Probe: &v1.Probe{
 				PeriodSeconds: 10, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{}},
 			}}})
 		}
 		<-time.After(10 * time.Second)
-		cancel()
-		p.Wait()
+		stop()
 		for s := range 10 {
 			if seconds[s] == 0 || seconds[s] > 60 {
 				t.Errorf("second %d: %d of 200 probes", s, seconds[s])

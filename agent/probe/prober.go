@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,9 @@ import (
 
 // maxOutput bounds what is kept of a probe's answer for its event.
 const maxOutput = 1024
+
+// maxRedirects is how many redirects within a host are followed; more are a loop.
+const maxRedirects = 10
 
 // userAgent is how servers know these requests; many leave them out of their access logs by its first word.
 const userAgent = "kube-probe/1.37"
@@ -79,7 +83,7 @@ func probeExec(ctx context.Context, id string, command []string, timeout time.Du
 }
 
 func probeHTTP(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.ContainerPort) (Outcome, string) {
-	code, _, err := Get(ctx, g, ip, ports)
+	code, body, err := Get(ctx, g, ip, ports)
 	var bad *RequestError
 	switch {
 	case errors.As(err, &bad):
@@ -88,6 +92,8 @@ func probeHTTP(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.C
 		return Failed, err.Error()
 	case code < http.StatusOK || code >= http.StatusBadRequest:
 		return Failed, fmt.Sprintf("HTTP probe failed with statuscode: %d", code)
+	case code >= http.StatusMultipleChoices:
+		return Warned, "Probe terminated redirects, Response body: " + body
 	}
 	return Passed, ""
 }
@@ -101,7 +107,7 @@ func probeTCP(ctx context.Context, a *v1.TCPSocketAction, ip string, ports []v1.
 	if host == "" {
 		host = ip
 	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return Failed, err.Error()
 	}
@@ -113,7 +119,10 @@ func probeTCP(ctx context.Context, a *v1.TCPSocketAction, ip string, ports []v1.
 
 func probeGRPC(ctx context.Context, a *v1.GRPCAction, ip string) (Outcome, string) {
 	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(ip, strconv.Itoa(int(a.Port))),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent))
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", address)
+		}))
 	if err != nil {
 		return Errored, err.Error()
 	}
@@ -126,6 +135,8 @@ func probeGRPC(ctx context.Context, a *v1.GRPCAction, ip string) (Outcome, strin
 	switch {
 	case status.Code(err) == codes.DeadlineExceeded:
 		return Failed, "timeout: health rpc did not complete in time"
+	case status.Code(err) == codes.Unimplemented:
+		return Failed, "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): " + err.Error()
 	case err != nil:
 		return Failed, fmt.Sprintf("service unhealthy (%s)", err)
 	case answer.GetStatus() != healthv1.HealthCheckResponse_SERVING:
@@ -142,6 +153,18 @@ func (e *RequestError) Error() string { return e.Err.Error() }
 // Unwrap gives the cause.
 func (e *RequestError) Unwrap() error { return e.Err }
 
+// dialer lets the kernel forget a closed connection after a second rather than a minute (socket(7), SO_LINGER): thousands
+// of probes would otherwise keep tens of thousands of ports of the machine in TIME_WAIT.
+var dialer = &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+	var setErr error
+	if err := c.Control(func(fd uintptr) {
+		setErr = syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1, Linger: 1})
+	}); err != nil {
+		return err
+	}
+	return setErr
+}}
+
 // client keeps no connections, so that each request tells whether a new one is answered. It does
 // not verify certificates, as users of Kubernetes expect: the address is the node's own
 // knowledge. Redirects to another host are not followed and count as an answer.
@@ -149,11 +172,15 @@ var client = &http.Client{
 	Transport: &http.Transport{
 		DisableKeepAlives: true,
 		Proxy:             nil,
+		DialContext:       dialer.DialContext,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
 	},
 	CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if req.URL.Hostname() != via[0].URL.Hostname() || len(via) >= 10 {
+		switch {
+		case req.URL.Hostname() != via[0].URL.Hostname():
 			return http.ErrUseLastResponse
+		case len(via) >= maxRedirects:
+			return fmt.Errorf("stopped after %d redirects", maxRedirects)
 		}
 		return nil
 	},

@@ -23,6 +23,7 @@ const (
 	Errored Outcome = iota
 	Passed
 	Failed
+	Warned // passed, but not as one would expect: a redirect that was not followed
 )
 
 // Count is where one probe stands. The zero value is a probe that has not run.
@@ -34,7 +35,7 @@ type Count struct {
 // Next counts one outcome. The verdict changes when enough of the same have come in a row.
 func (c Count) Next(o Outcome, p *v1.Probe) Count {
 	switch o {
-	case Passed:
+	case Passed, Warned:
 		c.Passed, c.Failed = c.Passed+1, 0
 		if c.Passed >= max(int(p.SuccessThreshold), 1) {
 			c.Verdict = pod.Success
