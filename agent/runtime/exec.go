@@ -41,7 +41,7 @@ var ErrTimeout = errors.New("command timed out")
 
 // drainTimeout is how long the output of a command may take to arrive after its end: a child
 // that it left may hold the other end for ever.
-const drainTimeout = 2 * time.Second
+const drainTimeout = 10 * time.Second
 
 // Exec runs a command in a running container and returns its exit code. A command that cannot
 // be started is a *StartError; a container that does not run is of class Conflict, one that is

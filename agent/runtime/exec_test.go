@@ -12,6 +12,7 @@ import (
 
 	"coracle/agent/pod"
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 )
 
 func TestExec(t *testing.T) {
@@ -105,14 +106,16 @@ func TestAttach(t *testing.T) {
 			t.Errorf("attach: %v", err)
 		}
 	})
-	if _, err := io.WriteString(feed, "one\n"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool { return stdout.String() == "got one\n" && stderr.String() == "err one\n" })
+	testwait.End(t, "the input is read", func() {
+		if _, err := io.WriteString(feed, "one\n"); err != nil {
+			t.Error(err)
+		}
+	})
+	testwait.Until(t, "the answer", func() bool { return stdout.String() == "got one\n" && stderr.String() == "err one\n" })
 	if err := feed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	attached.Wait()
+	testwait.End(t, "attaching", attached.Wait)
 	if end := n.observed(c.PodUID, id, pod.Exited); end.ExitCode != 5 || !strings.HasSuffix(stdout.String(), "input ended\n") {
 		t.Errorf("end %+v, output %q", end, stdout.String())
 	}
@@ -145,15 +148,25 @@ func TestAttachToTerminal(t *testing.T) {
 				t.Errorf("attach: %v", err)
 			}
 		})
-		eventually(t, func() bool {
-			_, err := io.WriteString(feed, line+"\n")
-			if err != nil {
-				t.Fatal(err)
+		typing, stopTyping := context.WithCancel(ctx)
+		attached.Go(func() { // again and again: when the shell is ready to read cannot be seen from here
+			again := time.NewTicker(20 * time.Millisecond)
+			defer again.Stop()
+			for typing.Err() == nil {
+				if _, err := io.WriteString(feed, line+"\n"); err != nil {
+					return
+				}
+				select {
+				case <-again.C:
+				case <-typing.Done():
+				}
 			}
-			return strings.Contains(out.String(), want)
 		})
+		testwait.Until(t, "the shell says "+want, func() bool { return strings.Contains(out.String(), want) })
+		stopTyping()
 		cancel()
-		attached.Wait()
+		_ = in.Close()
+		testwait.End(t, "attaching", attached.Wait)
 	}
 	attach("stty size; tty", "31 101")
 	attach("echo $((6 * 7))", "42") // the input stays open between callers

@@ -12,6 +12,7 @@ import (
 
 	"coracle/agent/pod"
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 )
 
 func TestContainerLife(t *testing.T) {
@@ -52,7 +53,7 @@ func TestStartErrorHasTheRuntimesWords(t *testing.T) {
 // nothingLeft fails for whatever outlives its pod.
 func (n *node) nothingLeft() {
 	n.t.Helper()
-	eventually(n.t, func() bool { return len(n.daemon.Shims()) == 0 })
+	testwait.Until(n.t, "the shims end", func() bool { return len(n.daemon.Shims()) == 0 })
 	if m := n.daemon.Mounts(); len(m) > 0 {
 		n.t.Errorf("mounts are left: %v", m)
 	}

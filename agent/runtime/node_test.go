@@ -8,10 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -25,6 +22,8 @@ import (
 	"coracle/agent/pod"
 	"coracle/internal/testcontainerd"
 	"coracle/internal/testimage"
+	"coracle/internal/testlog"
+	"coracle/internal/testwait"
 )
 
 // testImage is in every test node's containerd.
@@ -48,7 +47,7 @@ func newNode(t testing.TB, change func(*Config)) *node {
 	t.Helper()
 	d := testcontainerd.Start(t)
 	n := &node{t: t, daemon: d, runDir: filepath.Join(d.Dir, "run"), logDir: filepath.Join(d.Dir, "logs")}
-	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(testlog.Writer(t), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
 	if n.images, err = image.New(image.Config{Address: d.Address, Namespace: "coracle", Log: log}); err != nil {
 		t.Fatal(err)
@@ -120,14 +119,7 @@ func (n *node) logWriter() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			n.t.Errorf("log writer: %v", err)
-		}
-	})
-	n.t.Cleanup(func() { cancel(); running.Wait() })
+	testwait.Run(n.t, "the log writer", w.Run)
 }
 
 func (n *node) removeAll() {
@@ -155,9 +147,7 @@ func (n *node) remove(ctx context.Context, uid types.UID) {
 	if err := n.run.RemoveSandbox(ctx, uid); err != nil {
 		n.t.Errorf("remove sandbox %s: %v", uid, err)
 	}
-	if err := n.cgroups.RemovePod(ctx, uid); err != nil {
-		n.t.Errorf("remove cgroup %s: %v", uid, err)
-	}
+	testwait.Nil(n.t, "remove the cgroup", func() error { return n.cgroups.RemovePod(ctx, uid) }) // its processes are killed, but may be there yet
 }
 
 // testPod makes cgroup and sandbox of a pod and gives the spec of its container c, to be changed.
@@ -200,7 +190,7 @@ func (n *node) start(c pod.ContainerSpec) string {
 func (n *node) observed(uid types.UID, id string, state pod.State) pod.Container {
 	n.t.Helper()
 	var found pod.Container
-	eventually(n.t, func() bool {
+	testwait.Until(n.t, fmt.Sprintf("container %s gets into state %v", id, state), func() bool {
 		o, err := n.run.Observe(n.t.Context(), uid)
 		if err != nil {
 			n.t.Fatal(err)
@@ -222,7 +212,7 @@ func (n *node) output(c pod.ContainerSpec, line string) (string, pod.Container) 
 	c.Command = []string{"sh", "-c", line}
 	id := n.start(c)
 	end := n.observed(c.PodUID, id, pod.Exited)
-	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), testwait.Patience)
 	defer cancel()
 	if err := logwriter.Drain(ctx, n.cfg.LogSocketPath(), id); err != nil {
 		n.t.Fatal(err)
@@ -248,20 +238,6 @@ func (c Config) LogSocketPath() string {
 	return filepath.Join(c.RunDir, "log.sock")
 }
 
-func eventually(t testing.TB, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not happen in 20 s")
-		}
-	}
-}
-
 // removeGroups removes a test's own root group, which must be empty of processes.
 func removeGroups(root string) {
 	dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + root)
@@ -270,11 +246,4 @@ func removeGroups(root string) {
 			_ = os.Remove(filepath.Join(dir, sub))
 		}
 	}
-}
-
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSuffix(string(p), "\n"))
-	return len(p), nil
 }

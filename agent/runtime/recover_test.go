@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"coracle/agent/logwriter"
 	"coracle/agent/pod"
 	"coracle/internal/fault"
+	"coracle/internal/testwait"
 )
 
 // A new agent finds everything that the killed one made, whatever it was at.
@@ -89,7 +89,7 @@ func TestKilledAgentIsContinued(t *testing.T) {
 		if pid != 0 && running.PID != pid {
 			t.Errorf("%s: process %d became %d", cut.name, pid, running.PID)
 		}
-		eventually(t, func() bool { data, _ := os.ReadFile(c.LogPath); return strings.Contains(string(data), "started") })
+		testwait.Until(t, cut.name+": the container's output", func() bool { data, _ := os.ReadFile(c.LogPath); return strings.Contains(string(data), "started") })
 		if err := n.run.Remove(t.Context(), id); err != nil {
 			t.Fatalf("%s: %v", cut.name, err)
 		}
@@ -143,15 +143,7 @@ func TestContainerdIsKilled(t *testing.T) {
 
 // follow has the runtime follow events until the returned function is called.
 func (n *node) follow() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	r := n.run
-	running.Go(func() {
-		if err := r.Run(ctx); err != nil {
-			n.t.Errorf("Run: %v", err)
-		}
-	})
-	return func() { cancel(); running.Wait() }
+	return testwait.Run(n.t, "the runtime", n.run.Run)
 }
 
 // Each way to end a container is an event that names its pod, and its task is let go of by and by.
@@ -161,9 +153,9 @@ func TestEndsAreNamedAndReaped(t *testing.T) {
 	c := n.testPod("44444444-aaaa-4bbb-8ccc-000000000006", nil)
 	c.Command = []string{"sh", "-c", "echo words; exit 4"}
 	id := n.start(c)
-	eventually(t, func() bool { _, err := os.Stat(n.run.markPath(id)); return err == nil })
+	testwait.Until(t, "the mark", func() bool { _, err := os.Stat(n.run.markPath(id)); return err == nil })
 	stop := n.follow() // begins after the end, perhaps: found by looking, not by the event
-	eventually(t, func() bool { return len(n.daemon.Shims()) == 0 })
+	testwait.Until(t, "the shims end", func() bool { return len(n.daemon.Shims()) == 0 })
 	end := n.observed(c.PodUID, id, pod.Exited)
 	if end.ExitCode != 4 || readLog(t, c.LogPath) != "words\n" {
 		t.Errorf("end %+v, log %q", end, readLog(t, c.LogPath))
@@ -181,8 +173,8 @@ func TestEndsAreNamedAndReaped(t *testing.T) {
 	if end := n.observed(c.PodUID, second, pod.Exited); end.ExitCode != 137 {
 		t.Errorf("end %+v", end)
 	}
-	eventually(t, func() bool { return len(n.daemon.Shims()) == 0 })
-	eventually(t, func() bool {
+	testwait.Until(t, "the shims end", func() bool { return len(n.daemon.Shims()) == 0 })
+	testwait.Until(t, "the FIFOs are let go of", func() bool {
 		n.run.mu.Lock()
 		defer n.run.mu.Unlock()
 		return len(n.run.fifos) == 0
@@ -194,17 +186,19 @@ func TestEndsAreNamedAndReaped(t *testing.T) {
 
 func awaitChange(t *testing.T, r *Runtime, uid types.UID) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
-	for {
-		select {
-		case got := <-r.Changes():
-			if got == uid {
-				return
-			}
-		case <-timeout:
-			t.Fatal("no change was named in 20 s")
-		}
+	for testwait.Receive(t, "a change of pod "+string(uid), r.Changes()) != uid {
 	}
+}
+
+// shims waits until so many run: one that executes the OCI runtime shows as two for a moment.
+func (n *node) shims(want int) {
+	n.t.Helper()
+	testwait.Nil(n.t, fmt.Sprintf("%d shims", want), func() error {
+		if got := n.daemon.Shims(); len(got) != want {
+			return fmt.Errorf("there are %v", got)
+		}
+		return nil
+	})
 }
 
 // How a container ended is kept when its shim, and with it containerd's knowledge, is gone.
@@ -225,7 +219,7 @@ func TestExitOutlivesItsShim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() bool { return len(n.daemon.Shims()) == 0 })
+	testwait.Until(t, "the shims end", func() bool { return len(n.daemon.Shims()) == 0 })
 	n.restart()
 	if again := n.observed(c.PodUID, end.ID, pod.Exited); again.ExitCode != 9 || !again.FinishedAt.Equal(end.FinishedAt) || again.Message != end.Message {
 		t.Errorf("first %+v\nthen %+v", end, again)
@@ -272,9 +266,7 @@ func TestShimsAreShared(t *testing.T) {
 				uids = append(uids, c.PodUID)
 				n.restart() // the assignment is read back from disk
 			}
-			if got := len(n.daemon.Shims()); got != test.shims {
-				t.Errorf("%d shims, want %d", got, test.shims)
-			}
+			n.shims(test.shims)
 			for _, uid := range uids {
 				n.remove(t.Context(), uid)
 			}
@@ -305,9 +297,7 @@ func TestManyPodsAtOnce(t *testing.T) {
 		c.Command = []string{"sleep", "1000"}
 		n.start(c)
 	})
-	if got := len(n.daemon.Shims()); got != pods/5 {
-		t.Errorf("%d shims, want %d", got, pods/5)
-	}
+	n.shims(pods / 5)
 	all, err := n.run.ObserveAll(t.Context())
 	if err != nil || len(all) != pods {
 		t.Errorf("%d pods are observed, %v", len(all), err)
