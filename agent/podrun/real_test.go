@@ -1,6 +1,7 @@
 package podrun
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,10 +10,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"coracle/internal/testwait"
 )
 
 func TestRealPodLife(t *testing.T) {
@@ -78,19 +80,14 @@ func TestRealPodLife(t *testing.T) {
 
 func (n *realNode) awaitLog(path string) string {
 	n.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for {
-		if text, err := os.ReadFile(path); err == nil && len(text) > 0 {
-			return string(text)
+	var text []byte
+	testwait.Nil(n.t, "a line in the log", func() (err error) {
+		if text, err = os.ReadFile(path); err == nil && !bytes.HasSuffix(text, []byte("\n")) {
+			err = fmt.Errorf("the log has %q", text)
 		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			n.t.Fatalf("no log at %s", path)
-		}
-	}
+		return err
+	})
+	return string(text)
 }
 
 func TestRealCommandThatDoesNotExist(t *testing.T) {

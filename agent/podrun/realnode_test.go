@@ -34,6 +34,7 @@ import (
 	"coracle/agent/volume"
 	"coracle/internal/testcontainerd"
 	"coracle/internal/testimage"
+	"coracle/internal/testwait"
 )
 
 const (
@@ -189,16 +190,12 @@ func (n *realNode) logWriter() {
 
 // background runs f until the test ends, or until the returned function is called.
 func (n *realNode) background(f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := f(ctx); err != nil && ctx.Err() == nil {
-			n.t.Errorf("%v", err)
+	return testwait.Run(n.t, "a part of the agent", func(ctx context.Context) error {
+		if err := f(ctx); ctx.Err() == nil {
+			return err
 		}
+		return nil
 	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	n.t.Cleanup(stop)
-	return stop
 }
 
 // agent runs podrun and the runtime's events until stop is called.
@@ -256,7 +253,7 @@ func (n *realNode) await(uid types.UID, what string, ok func(s v1.PodStatus, rel
 	n.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(testwait.Patience)
 	for {
 		s, released, known := n.outbox.Last(uid)
 		if known && ok(s, released) {
@@ -265,7 +262,7 @@ func (n *realNode) await(uid types.UID, what string, ok func(s v1.PodStatus, rel
 		select {
 		case <-tick.C:
 		case <-deadline:
-			n.t.Fatalf("pod %s is not %s after 60 s: %+v\n%s", uid, what, s, n.logText)
+			n.t.Fatalf("pod %s is not %s after %s: %+v\n%s", uid, what, testwait.Patience, s, n.logText)
 		}
 	}
 }
@@ -281,7 +278,7 @@ func (n *realNode) gone(r *Runner) {
 	n.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(testwait.Patience)
 	for len(r.Snapshot()) > 0 {
 		select {
 		case <-tick.C:
