@@ -123,7 +123,7 @@ func (n *Node) buildSession() (err error) {
 		return err
 	}
 	n.recorder = status.NewRecorder(n.outbox, "coracle-agent", n.name, time.Now)
-	n.streams = stream.New(stream.Config{Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, LogDir: n.cfg.LogDir, Log: n.log})
+	n.streams = stream.New(stream.Config{Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, LogDir: n.cfg.LogDir, Node: n.monitor(), Log: n.log})
 	poll, err := n.cfg.PollInterval()
 	if err != nil {
 		return err

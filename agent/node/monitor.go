@@ -1,0 +1,45 @@
+package node
+
+import (
+	"net/http"
+
+	"coracle/agent/stats"
+	"coracle/internal/version"
+)
+
+// monitor makes what answers requests to the node itself: metrics, figures and the other paths of a kubelet.
+func (n *Node) monitor() http.Handler {
+	return stats.New(stats.Config{
+		NodeName: n.name, Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, Cgroups: n.cgroups, Host: n.host,
+		RootDir: n.cfg.RootDir, LogDir: n.cfg.LogDir, Began: n.began,
+		Version: version.Version, KubernetesVersion: version.Kubernetes,
+		Effective: n.kubeletConfig, CertificateExpires: n.identity.NotAfter, Log: n.log,
+	})
+}
+
+// kubeletConfig is the configuration in the words of a kubelet's, as far as the two have the same things to set.
+func (n *Node) kubeletConfig() map[string]any {
+	driver := "cgroupfs"
+	if n.cgroups.Systemd() {
+		driver = "systemd"
+	}
+	return map[string]any{
+		"cgroupDriver":             driver,
+		"cgroupRoot":               n.cfg.CgroupRoot,
+		"clusterDNS":               n.clusterDNS(),
+		"clusterDomain":            n.clusterDomain(),
+		"containerLogMaxFiles":     n.cfg.Logs.MaxFiles,
+		"containerLogMaxSize":      n.cfg.Logs.MaxSize,
+		"containerRuntimeEndpoint": "unix://" + n.cfg.Containerd.Socket,
+		"enableSystemLogHandler":   true,
+		"failSwapOn":               false,
+		"kubeReserved":             n.cfg.Reserved,
+		"maxPods":                  n.cfg.MaxPods,
+		"podCIDR":                  n.cfg.PodCIDR,
+		"podLogsDir":               n.cfg.LogDir,
+		"port":                     0, // nothing listens
+		"registerNode":             true,
+		"resolvConf":               n.cfg.ResolvConf,
+		"rotateCertificates":       true,
+	}
+}

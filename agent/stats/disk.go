@@ -1,0 +1,144 @@
+package stats
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"coracle/agent/fact"
+)
+
+// sizeFor is how long a folder that was walked is not walked again; a kubelet's volumeStatsAggPeriod.
+const sizeFor = time.Minute
+
+// size is what a folder takes.
+type size struct{ bytes, inodes uint64 }
+
+// sizes remembers what walks have found. The zero value is ready for use.
+type sizes struct {
+	mu    sync.Mutex
+	known map[string]knownSize
+}
+
+type knownSize struct {
+	size
+	at time.Time
+}
+
+// of is the size of what measure measures, not older than sizeFor.
+func (s *sizes) of(key string, now time.Time, measure func() (size, bool)) (size, bool) {
+	s.mu.Lock()
+	for k, old := range s.known {
+		if now.Sub(old.at) > sizeFor {
+			delete(s.known, k)
+		}
+	}
+	have, ok := s.known[key]
+	s.mu.Unlock()
+	if ok {
+		return have.size, true
+	}
+	// Not locked: another may measure the same at the same time, which costs a walk.
+	got, ok := measure()
+	if !ok {
+		return size{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[string]knownSize{}
+	}
+	s.known[key] = knownSize{got, now}
+	return got, true
+}
+
+// walk adds up a folder as du does: blocks, each inode once, on one file system. What goes away meanwhile is not counted.
+func walk(dir string) (size, bool) {
+	var out size
+	var top syscall.Stat_t
+	if err := syscall.Lstat(dir, &top); err != nil {
+		return out, false
+	}
+	seen := map[uint64]struct{}{} // inodes with several names
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if d != nil && d.IsDir() && path != dir {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		var st syscall.Stat_t
+		if syscall.Lstat(path, &st) != nil {
+			return nil
+		}
+		if st.Dev != top.Dev {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if st.Nlink > 1 && !d.IsDir() {
+			if _, ok := seen[st.Ino]; ok {
+				return nil
+			}
+			seen[st.Ino] = struct{}{}
+		}
+		out.bytes += uint64(st.Blocks) * 512
+		out.inodes++
+		return nil
+	})
+	return out, err == nil
+}
+
+// files adds up the regular files directly in a folder.
+func files(dir string) (size, bool) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return size{}, false
+	}
+	out := size{inodes: 1}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		out.inodes++
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			out.bytes += uint64(st.Blocks) * 512
+		}
+	}
+	return out, true
+}
+
+// onTmpfs says that what is in dir is memory, and no disk's business.
+func onTmpfs(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && uint32(st.Type) == unix.TMPFS_MAGIC
+}
+
+// imageDir is on the file system of images.
+func (s *Stats) imageDir() string {
+	if s.c.ImageDir != "" {
+		return s.c.ImageDir
+	}
+	const usual = "/var/lib/containerd"
+	if _, err := os.Stat(usual); errors.Is(err, fs.ErrNotExist) {
+		return s.c.RootDir
+	}
+	return usual
+}
+
+// disk is a file system; nil where it cannot be asked.
+func disk(dir string) *fact.Disk {
+	d, err := fact.ReadDisk(dir)
+	if err != nil {
+		return nil
+	}
+	return &d
+}
