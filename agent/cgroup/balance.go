@@ -14,6 +14,7 @@ import (
 func (c *Cgroups) balance(ctx context.Context) error {
 	file, mount, property := "cpu.shares", c.hierarchies["cpu"], "CPUShares"
 	least, most := int64(minShares), int64(maxShares)
+	// In v2 weights are added up, not shares: what counts is the ratio to the guaranteed pods beside the class.
 	if c.unified {
 		file, mount, property = "cpu.weight", c.hierarchies[""], "CPUWeight"
 		least, most = 1, 10000
@@ -49,5 +50,5 @@ func (c *Cgroups) balance(ctx context.Context) error {
 			return fmt.Errorf("weigh the %s pods: %w", qos, err)
 		}
 	}
-	return nil
+	return c.protect(ctx)
 }

@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -28,11 +27,13 @@ import (
 
 // Config is what Cgroups needs. Log is required.
 type Config struct {
-	Root      string // group below which the tree is made; default "/". systemd has no other
-	Driver    string // auto (default), cgroupfs or systemd
-	PodPids   int64  // processes a pod may have; 0: no limit
-	MountRoot string // default /sys/fs/cgroup
-	Log       *slog.Logger
+	Root    string // group below which the tree is made; default "/". systemd has no other
+	Driver  string // auto (default), cgroupfs or systemd
+	PodPids int64  // processes a pod may have; 0: no limit
+	// ReserveMemory keeps the memory that pods ask for from being reclaimed (memory.min and memory.low of cgroup v2).
+	ReserveMemory bool
+	MountRoot     string // default /sys/fs/cgroup
+	Log           *slog.Logger
 }
 
 // treeName is the group of all pods.
@@ -52,11 +53,13 @@ type Cgroups struct {
 	systemd bool
 	// hierarchies are the mount points, by v1 controller name; in v2 the only one is "".
 	hierarchies map[string]string
+	// pageSizes are the kernel's names of the huge page sizes that its hugetlb controller limits.
+	pageSizes []string
 
 	mu sync.Mutex // one change of the tree at a time
 }
 
-// New finds out which version and driver the machine has.
+// New finds out which version and driver the machine has. It writes nothing.
 func New(cfg Config) (*Cgroups, error) {
 	if cfg.Log == nil {
 		return nil, errors.New("cgroup: Log is required")
@@ -86,25 +89,11 @@ func New(cfg Config) (*Cgroups, error) {
 	if c.systemd && cfg.Root != "/" {
 		return nil, fmt.Errorf("cgroup: root %s: with driver systemd the tree is below /; use cgroupfs for another root", cfg.Root)
 	}
-	return c, c.checkControllers()
-}
-
-// checkControllers names a controller that pods cannot do without.
-func (c *Cgroups) checkControllers() error {
-	var have []string
-	if c.unified {
-		data, err := os.ReadFile(filepath.Join(c.cfg.MountRoot, "cgroup.controllers"))
-		if err != nil {
-			return fmt.Errorf("cgroup: %w", err)
-		}
-		have = strings.Fields(string(data))
+	if err := c.checkControllers(); err != nil {
+		return nil, err
 	}
-	for _, need := range []string{"cpu", "memory"} {
-		if !slices.Contains(have, need) && c.hierarchies[need] == "" {
-			return fmt.Errorf("cgroup: controller %s is not there below %s; enable it in the kernel (cgroup_enable=%s on its command line, on a Raspberry Pi in /boot/firmware/cmdline.txt)", need, c.cfg.MountRoot, need)
-		}
-	}
-	return nil
+	c.pageSizes, err = c.findPageSizes()
+	return c, err
 }
 
 func systemdRuns() bool {
@@ -120,33 +109,63 @@ func (c *Cgroups) Systemd() bool { return c.systemd }
 
 // EnsurePod makes a pod's group with the limits of its spec and returns the parent for the
 // groups of its containers: a path such as "/coracle/burstable/pod<uid>", or with systemd the
-// name of a slice. Called again after a change of the spec it sets the new limits.
+// name of a slice. Called again after a change of the spec it sets the new limits. What this kernel cannot hold is an
+// error that says so; so is a memory limit below what the pod uses.
 func (c *Cgroups) EnsurePod(ctx context.Context, pod *v1.Pod) (string, error) {
+	return c.ensurePod(ctx, pod, false)
+}
+
+// LoosenPod gives a pod's group the larger of what it has and what the spec says, so that the groups of its containers can
+// go from one to the other. EnsurePod afterwards takes back what is too much.
+func (c *Cgroups) LoosenPod(ctx context.Context, pod *v1.Pod) error {
+	_, err := c.ensurePod(ctx, pod, true)
+	return err
+}
+
+func (c *Cgroups) ensurePod(ctx context.Context, pod *v1.Pod, loosen bool) (parent string, err error) {
 	name, err := groupName(pod.UID)
 	if err != nil {
 		return "", err
 	}
 	limits := LimitsOf(pod)
 	limits.Pids = c.cfg.PodPids
+	if c.cfg.ReserveMemory {
+		limits.reserve(pod, QOSOf(pod))
+	}
 	qos := class(QOSOf(pod))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	parent := filepath.Join(c.cfg.Root, treeName, qos, name)
-	switch {
-	case c.systemd:
-		parent, err = c.ensureSlice(ctx, qos, name, limits)
-	case c.unified:
-		err = c.ensureUnified(parent, limits)
-	default:
-		err = c.ensureLegacy(parent, limits)
+	dir := c.relative(qos, name)
+	parent = filepath.Join("/", dir)
+	if c.systemd {
+		if loosen {
+			limits = limits.loosened(c.present(dir))
+		}
+		limits.Quota = percentOf(limits) * limits.Period / 100
+		if parent, err = c.ensureSlice(ctx, qos, name, limits); err != nil {
+			return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
+		}
+	}
+	if c.unified {
+		err = c.ensureUnified(dir, limits, loosen)
+	} else {
+		err = c.ensureLegacy(dir, limits, loosen)
+	}
+	if err == nil {
+		err = c.balance(ctx)
 	}
 	if err != nil {
 		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
 	}
-	if err := c.balance(ctx); err != nil {
-		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
-	}
 	return parent, nil
+}
+
+// present reads the limits that the group dir has; those of a group that does not exist are none.
+func (c *Cgroups) present(dir string) Limits {
+	if c.unified {
+		return presentUnified(filepath.Join(c.hierarchies[""], dir))
+	}
+	return presentLegacy(filepath.Join(c.hierarchies["cpu"], dir), filepath.Join(c.hierarchies["memory"], dir))
 }
 
 // RemovePod removes a pod's group and whatever groups are left in it. It waits for processes

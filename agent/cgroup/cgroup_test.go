@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,6 +81,9 @@ func TestConversionsStayInBounds(t *testing.T) {
 		if sa < 2 || sb > 262144 || sa > sb || wa < 1 || wb > 10000 || wa > wb {
 			t.Fatalf("%d → %d → %d, %d → %d → %d", a, sa, wa, b, sb, wb)
 		}
+		if WeightOf(1024) != 100 {
+			t.Fatal("the default of v1 is not the default of v2")
+		}
 		if q := QuotaOf(b); b > 0 && q < 1000 || b <= 0 && q != 0 {
 			t.Fatalf("quota of %d is %d", b, q)
 		}
@@ -139,8 +143,8 @@ func TestSliceNames(t *testing.T) {
 	if got := c.slicePath("burstable", "pod12ab-34"); got != "coracle.slice/coracle-burstable.slice/coracle-burstable-pod12ab_34.slice" {
 		t.Error(got)
 	}
-	got := strings.Join(sliceProperties(Limits{Shares: 512, Quota: 50000, Period: 100000, Memory: 1 << 20}, true), " ")
-	if got != "CPUWeight=20 CPUQuota=50% MemoryMax=1048576 TasksMax=infinity CPUAccounting=yes MemoryAccounting=yes" {
+	got := strings.Join(sliceProperties(Limits{Shares: 512, Quota: 50000, Period: 100000, Memory: 1 << 20}, true, false), " ")
+	if got != "CPUWeight=59 CPUQuota=50% MemoryMax=1048576 TasksMax=infinity CPUAccounting=yes MemoryAccounting=yes" {
 		t.Error(got)
 	}
 }
@@ -183,51 +187,89 @@ func (c *Cgroups) read(t *testing.T, controller, parent, file string) string {
 	return strings.TrimSpace(string(data))
 }
 
+// files are what the tests read of a group, in both versions.
+type files struct{ controller, name string }
+
+func (c *Cgroups) file(what string) files {
+	if c.unified {
+		return map[string]files{
+			"cpu": {"", "cpu.weight"}, "quota": {"", "cpu.max"}, "memory": {"", "memory.max"}, "pids": {"", "pids.max"},
+		}[what]
+	}
+	return map[string]files{
+		"cpu": {"cpu", "cpu.shares"}, "quota": {"cpu", "cpu.cfs_quota_us"}, "memory": {"memory", "memory.limit_in_bytes"}, "pids": {"pids", "pids.max"},
+	}[what]
+}
+
+// wantGroup compares a group's values; shares and quotas are given as v1 has them.
+func (c *Cgroups) wantGroup(t *testing.T, when, parent string, want map[string]string) {
+	t.Helper()
+	for what, value := range want {
+		f := c.file(what)
+		if n, err := strconv.ParseInt(value, 10, 64); c.unified && err == nil {
+			switch {
+			case what == "cpu":
+				value = fmt.Sprint(WeightOf(n))
+			case what == "quota":
+				value = orMax(max(n, 0)) + " 100000"
+			case what == "memory" && n < 0:
+				value = "max"
+			}
+		}
+		got := c.read(t, f.controller, parent, f.name)
+		if !c.unified && what == "memory" && value == "-1" {
+			if n, err := strconv.ParseInt(got, 10, 64); err == nil && n >= unlimitedMemory {
+				got = "-1"
+			}
+		}
+		if got != value {
+			t.Errorf("%s: %s of %s is %s, want %s", when, f.name, parent, got, value)
+		}
+	}
+}
+
+func podOf(uid types.UID, containers ...v1.Container) *v1.Pod {
+	p := &v1.Pod{Spec: v1.PodSpec{Containers: containers}}
+	p.UID = uid
+	return p
+}
+
 func TestPodGroups(t *testing.T) {
 	c := newTree(t)
-	if c.unified {
-		t.Skip("the machine has cgroup v2; the files checked here are v1's")
-	}
 	ctx := t.Context()
-	pod := func(uid types.UID, containers ...v1.Container) *v1.Pod {
-		p := &v1.Pod{Spec: v1.PodSpec{Containers: containers}}
-		p.UID = uid
-		return p
+	if err := c.EnsureNode(ctx, NodeLimits{MilliCPU: 2000, Memory: 1 << 30, Pids: 5000}); err != nil {
+		t.Fatal(err)
 	}
+	c.wantGroup(t, "the node", c.cfg.Root+"/coracle", map[string]string{"cpu": "2048", "memory": "1073741824", "pids": "5000"})
 	whole := list("cpu", "500m", "memory", "64Mi")
-	a := pod("a", with(whole, whole))
+	a := podOf("a", with(whole, whole))
 	parent, err := c.EnsurePod(ctx, a)
 	if err != nil || parent != c.cfg.Root+"/coracle/poda" {
 		t.Fatalf("parent %q, %v", parent, err)
 	}
-	for _, want := range [][3]string{
-		{"cpu", "cpu.shares", "512"}, {"cpu", "cpu.cfs_quota_us", "50000"}, {"memory", "memory.limit_in_bytes", "67108864"}, {"pids", "pids.max", "100"},
-	} {
-		if got := c.read(t, want[0], parent, want[1]); got != want[2] {
-			t.Errorf("%s = %s, want %s", want[1], got, want[2])
-		}
-	}
+	c.wantGroup(t, "made", parent, map[string]string{"cpu": "512", "quota": "50000", "memory": "67108864", "pids": "100"})
 	if _, err := c.EnsurePod(ctx, a); err != nil {
 		t.Errorf("made again: %v", err)
 	}
-	a.Spec.Containers[0] = with(list("cpu", "1", "memory", "128Mi"), list("cpu", "1", "memory", "128Mi"))
-	if _, err := c.EnsurePod(ctx, a); err != nil || c.read(t, "memory", parent, "memory.limit_in_bytes") != "134217728" || c.read(t, "cpu", parent, "cpu.cfs_quota_us") != "100000" {
-		t.Errorf("resized: %v", err)
-	}
+	c.resizes(t, a, parent)
 	for _, uid := range []types.UID{"b", "c"} {
-		if _, err := c.EnsurePod(ctx, pod(uid, with(list("cpu", "250m"), nil))); err != nil {
+		if _, err := c.EnsurePod(ctx, podOf(uid, with(list("cpu", "250m"), nil))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.EnsurePod(ctx, pod("d", v1.Container{})); err != nil {
+	parent, err = c.EnsurePod(ctx, podOf("d", v1.Container{}))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.read(t, "cpu", c.cfg.Root+"/coracle/burstable", "cpu.shares"); got != "512" {
-		t.Errorf("shares of two burstable pods: %s", got)
+	c.wantGroup(t, "best effort", parent, map[string]string{"cpu": "2", "quota": "-1", "memory": "-1"})
+	sum := "512"
+	if c.unified {
+		sum = fmt.Sprint(2 * WeightOf(256))
 	}
-	if got := c.read(t, "cpu", c.cfg.Root+"/coracle/besteffort", "cpu.shares"); got != "2" {
-		t.Errorf("shares of best-effort pods: %s", got)
+	if f := c.file("cpu"); c.read(t, f.controller, c.cfg.Root+"/coracle/burstable", f.name) != sum {
+		t.Errorf("weight of two burstable pods: %s, want %s", c.read(t, f.controller, c.cfg.Root+"/coracle/burstable", f.name), sum)
 	}
+	c.wantGroup(t, "the class", c.cfg.Root+"/coracle/besteffort", map[string]string{"cpu": "2"})
 	pods, err := c.Pods(ctx)
 	if diff := cmp.Diff(map[types.UID]bool{"a": true, "b": true, "c": true, "d": true}, pods); diff != "" || err != nil {
 		t.Errorf("Pods: %s %v", diff, err)
@@ -246,10 +288,123 @@ func TestPodGroups(t *testing.T) {
 	}
 }
 
+// resizes gives a pod other limits: loosening raises and never lowers, ensuring sets, and refuses what is in use.
+func (c *Cgroups) resizes(t *testing.T, a *v1.Pod, parent string) {
+	t.Helper()
+	ctx := t.Context()
+	to := func(cpu, memory string) {
+		a.Spec.Containers[0] = with(list("cpu", cpu, "memory", memory), list("cpu", cpu, "memory", memory))
+	}
+	to("1", "32Mi")
+	if err := c.LoosenPod(ctx, a); err != nil {
+		t.Error(err)
+	}
+	c.wantGroup(t, "loosened", parent, map[string]string{"cpu": "1024", "quota": "100000", "memory": "67108864"})
+	if _, err := c.EnsurePod(ctx, a); err != nil {
+		t.Error(err)
+	}
+	c.wantGroup(t, "resized", parent, map[string]string{"cpu": "1024", "quota": "100000", "memory": "33554432"})
+	to("250m", "128Mi")
+	if _, err := c.EnsurePod(ctx, a); err != nil {
+		t.Error(err)
+	}
+	c.wantGroup(t, "resized again", parent, map[string]string{"cpu": "256", "quota": "25000", "memory": "134217728"})
+}
+
+// A group's memory limit does not go below what is in use: the kernel would kill for it.
+func TestLowers(t *testing.T) {
+	for _, test := range []struct {
+		present, want, used int64
+		refused             bool
+	}{
+		{0, 0, 5, false}, {10, 0, 5, false}, {0, 4, 5, true}, {10, 4, 5, true}, {10, 5, 5, false}, {10, 20, 15, false}, {10, 10, 12, false},
+	} {
+		err := lowers(test.present, test.want, test.used)
+		if (err != nil) != test.refused {
+			t.Errorf("from %d to %d with %d used: %v", test.present, test.want, test.used, err)
+		}
+	}
+}
+
+func TestPageSizes(t *testing.T) {
+	for name, want := range map[v1.ResourceName]string{
+		"hugepages-2Mi": "2MB", "hugepages-1Gi": "1GB", "hugepages-64Ki": "64KB", "hugepages-16Gi": "16GB", "hugepages-1024Mi": "1GB",
+	} {
+		if got, ok := PageSize(name); got != want || !ok {
+			t.Errorf("%s is %q, want %s", name, got, want)
+		}
+	}
+	for _, name := range []v1.ResourceName{"memory", "hugepages-", "hugepages-x", "hugepages--2Mi", "hugepages-0"} {
+		if got, ok := PageSize(name); ok {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	want := map[string]int64{"2MB": 4 << 20}
+	p := podOf("a", with(list("hugepages-2Mi", "4Mi"), list("hugepages-2Mi", "4Mi")))
+	if diff := cmp.Diff(want, LimitsOf(p).HugePages); diff != "" {
+		t.Error(diff)
+	}
+	c := &Cgroups{}
+	if err := c.checkPageSizes(LimitsOf(p)); err == nil || !strings.Contains(err.Error(), "2MB") || !strings.Contains(err.Error(), "none") {
+		t.Errorf("huge pages without their controller: %v", err)
+	}
+	c.pageSizes = []string{"1GB", "2MB"}
+	if err := c.checkPageSizes(LimitsOf(p)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the kernel lacks is refused where a pod asks for it, and nowhere else.
+func TestNoBandwidth(t *testing.T) {
+	dir := t.TempDir()
+	for _, set := range []func(string, Limits) error{setQuota, setMax} {
+		if err := set(dir, Limits{Period: quotaPeriod}); err != nil {
+			t.Errorf("without a limit: %v", err)
+		}
+		if err := set(dir, Limits{Period: quotaPeriod, Quota: 5000}); !errors.Is(err, errNoQuota) {
+			t.Errorf("with a limit: %v", err)
+		}
+	}
+}
+
+// Memory that pods ask for is reserved for them, and by every group above them.
+func TestReserveMemory(t *testing.T) {
+	c := newTree(t)
+	if !c.unified {
+		if _, err := New(Config{Driver: DriverCgroupfs, ReserveMemory: true, Log: c.cfg.Log}); err == nil || !strings.Contains(err.Error(), "v2") {
+			t.Errorf("reserved memory on cgroup v1: %v", err)
+		}
+		return
+	}
+	c.cfg.ReserveMemory = true
+	whole := list("cpu", "100m", "memory", "64Mi")
+	guaranteed, burstable := podOf("a", with(whole, whole)), podOf("b", with(list("memory", "32Mi"), nil))
+	for _, p := range []*v1.Pod{guaranteed, burstable} {
+		if _, err := c.EnsurePod(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for group, want := range map[string][2]string{
+		"/coracle/poda": {"67108864", "0"}, "/coracle/burstable/podb": {"0", "33554432"}, "/coracle/burstable": {"0", "33554432"}, "/coracle": {"67108864", "33554432"},
+	} {
+		if got := [2]string{c.read(t, "", c.cfg.Root+group, "memory.min"), c.read(t, "", c.cfg.Root+group, "memory.low")}; got != want {
+			t.Errorf("%s reserves %v, want %v", group, got, want)
+		}
+	}
+	for _, uid := range []types.UID{"a", "b"} {
+		if err := c.RemovePod(t.Context(), uid); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := c.read(t, "", c.cfg.Root+"/coracle", "memory.min"); got != "0" {
+		t.Errorf("%s is reserved for no pods", got)
+	}
+}
+
 // busyGroup has a process in pod a's group: removal fails naming it, and waits for one that ends.
 func (c *Cgroups) busyGroup(t *testing.T) {
 	t.Helper()
-	dir := filepath.Join(c.hierarchies["pids"], c.cfg.Root, "coracle/poda/inner")
+	dir := filepath.Join(c.hierarchies[c.file("pids").controller], c.cfg.Root, "coracle/poda/inner")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +451,7 @@ func TestPodSlices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{with(list("cpu", "500m"), list("cpu", "1", "memory", "64Mi"))}}}
+	pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{with(list("cpu", "500m"), list("cpu", "1234m", "memory", "64Mi"))}}}
 	pod.UID = types.UID(fmt.Sprintf("0000-%d", os.Getpid()))
 	for range 2 {
 		parent, err := c.EnsurePod(t.Context(), pod)
@@ -305,13 +460,15 @@ func TestPodSlices(t *testing.T) {
 		}
 	}
 	dir := c.slicePath("burstable", podPrefix+string(pod.UID))
-	controller, file := "memory", "memory.limit_in_bytes"
-	if c.unified {
-		controller, file = "", "memory.max"
+	c.wantGroup(t, "made", dir, map[string]string{"cpu": "512", "quota": "124000", "memory": "67108864", "pids": "100"})
+	if err := c.EnsureNode(t.Context(), NodeLimits{MilliCPU: 2000, Memory: 1 << 30, Pids: 5000}); err != nil {
+		t.Fatal(err)
 	}
-	if got := c.read(t, controller, dir, file); got != "67108864" {
-		t.Errorf("%s = %s", file, got)
+	c.wantGroup(t, "the node", c.slicePath("", ""), map[string]string{"cpu": "2048", "memory": "1073741824", "pids": "5000"})
+	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
+	c.wantGroup(t, "reloaded", dir, map[string]string{"cpu": "512", "quota": "124000", "memory": "67108864", "pids": "100"})
 	if pods, err := c.Pods(t.Context()); !pods[pod.UID] || err != nil {
 		t.Errorf("Pods: %v %v", pods, err)
 	}

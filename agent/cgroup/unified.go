@@ -14,37 +14,84 @@ import (
 var wanted = []string{"cpu", "cpuset", "memory", "pids", "hugetlb", "io"}
 
 // ensureUnified makes a pod's group in cgroup v2, handing the controllers down on the way.
-func (c *Cgroups) ensureUnified(parent string, limits Limits) error {
-	mount := c.hierarchies[""]
-	at := mount
-	for _, part := range strings.Split(strings.Trim(parent, "/"), "/") {
-		if err := delegate(at); err != nil {
-			return err
-		}
-		at = filepath.Join(at, part)
-		if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make group: %w", err)
-		}
+func (c *Cgroups) ensureUnified(parent string, limits Limits, loosen bool) error {
+	at, fresh, err := c.makeUnified(parent)
+	if err != nil {
+		return err
 	}
 	if err := delegate(at); err != nil {
 		return err
 	}
-	cpu, memory, pids := "max", "max", "max"
-	if limits.Quota > 0 {
-		cpu = strconv.FormatInt(limits.Quota, 10)
+	if !fresh {
+		present := presentUnified(at)
+		if loosen {
+			limits = limits.loosened(present)
+		}
+		if err := lowers(present.Memory, limits.Memory, number(filepath.Join(at, "memory.current"))); err != nil {
+			return err
+		}
 	}
-	if limits.Memory > 0 {
-		memory = strconv.FormatInt(limits.Memory, 10)
-	}
-	if limits.Pids > 0 {
-		pids = strconv.FormatInt(limits.Pids, 10)
-	}
-	return errors.Join(
+	errs := []error{
 		set(at, "cpu.weight", WeightOf(limits.Shares)),
-		optional(write(at, "cpu.max", cpu+" "+strconv.FormatInt(limits.Period, 10))),
-		write(at, "memory.max", memory),
-		optional(write(at, "pids.max", pids)),
-	)
+		setMax(at, limits),
+		write(at, "memory.max", orMax(limits.Memory)),
+	}
+	if exists(at, "pids.max") {
+		errs = append(errs, write(at, "pids.max", orMax(limits.Pids)))
+	}
+	if c.cfg.ReserveMemory {
+		errs = append(errs, set(at, "memory.min", limits.MemoryMin), set(at, "memory.low", limits.MemoryLow))
+	}
+	if err := c.checkPageSizes(limits); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, size := range c.pageSizes {
+		errs = append(errs, set(at, "hugetlb."+size+".max", limits.HugePages[size]))
+	}
+	return errors.Join(errs...)
+}
+
+// makeUnified makes a group, or finds it.
+func (c *Cgroups) makeUnified(parent string) (dir string, fresh bool, err error) {
+	at := c.hierarchies[""]
+	for _, part := range strings.Split(strings.Trim(parent, "/"), "/") {
+		if err := delegate(at); err != nil {
+			return "", false, err
+		}
+		at = filepath.Join(at, part)
+		err := os.Mkdir(at, 0o755)
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			return "", false, fmt.Errorf("make group: %w", err)
+		}
+		fresh = err == nil
+	}
+	return at, fresh, nil
+}
+
+// setMax sets CPU bandwidth. A kernel built without it is no trouble as long as nobody asks for it.
+func setMax(dir string, limits Limits) error {
+	if !exists(dir, "cpu.max") {
+		if limits.Quota == 0 {
+			return nil
+		}
+		return errNoQuota
+	}
+	return write(dir, "cpu.max", orMax(limits.Quota)+" "+strconv.FormatInt(limits.Period, 10))
+}
+
+// presentUnified reads the limits that a group has; "max" reads as 0.
+func presentUnified(dir string) Limits {
+	l := Limits{Memory: number(filepath.Join(dir, "memory.max"))}
+	if data, err := os.ReadFile(filepath.Join(dir, "cpu.max")); err == nil {
+		quota, _, _ := strings.Cut(string(data), " ")
+		l.Quota, _ = strconv.ParseInt(quota, 10, 64)
+	}
+	return l
+}
+
+func exists(dir, file string) bool {
+	_, err := os.Stat(filepath.Join(dir, file))
+	return err == nil
 }
 
 // delegate turns the wanted controllers on for the children of dir.
