@@ -174,7 +174,7 @@ func removeState(cfg config.Config, clean bool) error {
 		return nil
 	}
 	var errs []error
-	for _, path := range []string{cfg.StorePath(), cfg.IdentityDir(), cfg.StatusSocket(), filepath.Join(cfg.RunDir, "pods")} {
+	for _, path := range []string{cfg.StorePath(), filepath.Join(filepath.Dir(cfg.StorePath()), store.KeyFile), cfg.IdentityDir(), cfg.StatusSocket(), filepath.Join(cfg.RunDir, "pods")} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	return errors.Join(errs...)

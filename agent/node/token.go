@@ -53,7 +53,7 @@ func (t *tokens) Token(ctx context.Context, r volume.TokenRequest) (volume.Token
 	}
 	data, err := json.Marshal(keptToken{Token: got.Token, Expires: got.Expires.Unix()})
 	if err == nil {
-		err = t.facts.PutFact(bucketTokens, key, data)
+		err = t.facts.PutSecretFact(bucketTokens, key, data)
 	}
 	if err != nil {
 		// The pod has its token; only a start without a control plane would miss the copy.

@@ -15,7 +15,15 @@ const clockStep = 6 * time.Hour
 // PutFact stores a small value durably: when it returns nil, a power cut does not lose it.
 // Buckets belong to the part that names them ("podrun", "probe" …). Equal values are not written.
 func (s *Store) PutFact(bucket, key string, value []byte) error {
-	rec := encode(value)
+	return s.putFact(bucket, key, encode(value))
+}
+
+// PutSecretFact is PutFact of a value that is to be sealed.
+func (s *Store) PutSecretFact(bucket, key string, value []byte) error {
+	return s.putFact(bucket, key, s.seals.seal(value))
+}
+
+func (s *Store) putFact(bucket, key string, rec []byte) error {
 	same := false
 	err := s.db.View(func(tx *bolt.Tx) error {
 		if b := tx.Bucket(bucketFacts).Bucket([]byte(bucket)); b != nil {
@@ -52,7 +60,7 @@ func (s *Store) Fact(bucket, key string) ([]byte, bool) {
 		if rec == nil {
 			return nil
 		}
-		v, err := decode(rec)
+		v, err := s.seals.decode(rec)
 		if err != nil {
 			return err
 		}
@@ -74,7 +82,7 @@ func (s *Store) Facts(bucket string) map[string][]byte {
 			return nil
 		}
 		return b.ForEach(func(k, rec []byte) error {
-			v, err := decode(rec)
+			v, err := s.seals.decode(rec)
 			if err != nil {
 				s.log.Error("fact unreadable", "key", bucket+"/"+string(k), "err", err)
 				return nil
@@ -126,7 +134,7 @@ func (s *Store) DeleteFact(bucket string, keys ...string) error {
 func (s *Store) ClockFloor() time.Time {
 	var t time.Time
 	_ = s.db.View(func(tx *bolt.Tx) error { // fails only on a closed store, which knows nothing
-		if v, err := decode(tx.Bucket(bucketMeta).Get(keyClock)); err == nil && len(v) == 8 {
+		if v, err := s.seals.decode(tx.Bucket(bucketMeta).Get(keyClock)); err == nil && len(v) == 8 {
 			t = time.Unix(int64(binary.BigEndian.Uint64(v)), 0)
 		}
 		return nil

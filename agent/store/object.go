@@ -71,7 +71,7 @@ func (s *Store) Apply(b Batch) error {
 		changes = changes[:0]
 		objects := tx.Bucket(bucketObjects)
 		for _, k := range todo.Delete {
-			if old, err := decodeObject(objects.Get(k.bytes())); err == nil {
+			if old, err := s.seals.decodeObject(objects.Get(k.bytes())); err == nil {
 				changes = append(changes, Change{Kind: k.Kind, Namespace: k.Namespace, Name: k.Name, UID: old.UID, Removed: true})
 			}
 			if err := objects.Delete(k.bytes()); err != nil {
@@ -79,7 +79,7 @@ func (s *Store) Apply(b Batch) error {
 			}
 		}
 		for _, o := range todo.Put {
-			rec, err := encodeObject(o)
+			rec, err := s.seals.encodeObject(o)
 			if err != nil {
 				return err
 			}
@@ -116,7 +116,7 @@ func (s *Store) changed(b Batch) (Batch, error) {
 			}
 		}
 		for _, o := range b.Put {
-			rec, err := encodeObject(o)
+			rec, err := s.seals.encodeObject(o)
 			if err != nil {
 				return err
 			}
@@ -184,7 +184,7 @@ func (s *Store) scanKeys(prefix, suffix []byte, f func(Object)) {
 			if !bytes.HasSuffix(k, suffix) {
 				continue
 			}
-			o, err := decodeObject(v)
+			o, err := s.seals.decodeObject(v)
 			if err != nil {
 				s.log.Error("record unreadable", "key", fmt.Sprintf("%q", k), "err", err)
 				continue

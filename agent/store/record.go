@@ -11,7 +11,7 @@ import (
 	nodev1 "coracle/proto/node/v1"
 )
 
-// recordVersion is the first byte of every record. A newer agent that writes another
+// recordVersion is the first byte of every record that is not sealed. A newer agent that writes another
 // layout writes another number; an older one then drops the record and asks for it again.
 const recordVersion = 1
 
@@ -29,33 +29,39 @@ func encode(payload []byte) []byte {
 	return append(out, payload...)
 }
 
-// decode returns the payload as a part of b, which belongs to the transaction.
-func decode(b []byte) ([]byte, error) {
+// decode returns the payload, of a record that is not sealed as a part of b, which belongs to the transaction.
+func (s *sealer) decode(b []byte) ([]byte, error) {
 	if len(b) < recordHeader {
 		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, len(b))
 	}
-	if b[0] != recordVersion {
-		return nil, fmt.Errorf("%w: version %d, this agent reads %d", ErrDamaged, b[0], recordVersion)
+	if b[0] != recordVersion && b[0] != sealedVersion {
+		return nil, fmt.Errorf("%w: version %d, this agent reads %d and %d", ErrDamaged, b[0], recordVersion, sealedVersion)
 	}
 	payload := b[recordHeader:]
 	if got, want := crc32.Checksum(payload, castagnoli), binary.BigEndian.Uint32(b[1:]); got != want {
 		return nil, fmt.Errorf("%w: checksum %08x, written as %08x", ErrDamaged, got, want)
 	}
+	if b[0] == sealedVersion {
+		return s.open(payload)
+	}
 	return payload, nil
 }
 
-func encodeObject(o Object) ([]byte, error) {
+func (s *sealer) encodeObject(o Object) ([]byte, error) {
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(&nodev1.Object{
 		Kind: o.Kind, Uid: o.UID, ResourceVersion: o.ResourceVersion, Namespace: o.Namespace, Name: o.Name, Data: o.Data,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", o.Key(), err)
 	}
+	if o.Kind == KindSecret {
+		return s.seal(payload), nil
+	}
 	return encode(payload), nil
 }
 
-func decodeObject(b []byte) (Object, error) {
-	payload, err := decode(b)
+func (s *sealer) decodeObject(b []byte) (Object, error) {
+	payload, err := s.decode(b)
 	if err != nil {
 		return Object{}, err
 	}

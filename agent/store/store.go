@@ -10,7 +10,8 @@
 //	facts/B   KEY                                → record of the bytes given to PutFact(B, KEY, …)
 //	meta      complete, clock                    → record of 8 bytes, big endian
 //
-// A record is one byte of version, a CRC-32C and the payload. Invariants:
+// A record is one byte of version, a CRC-32C and the payload; of a Secret and of a service-account
+// token the payload is sealed with a key of the node, see seal.go. Invariants:
 //   - nothing is written when nothing changed, so a node at rest writes nothing;
 //   - a record that cannot be read is dropped and the set is no longer complete, so that
 //     nothing is removed from the node before the control plane has named the whole set again;
@@ -50,9 +51,10 @@ var (
 
 // Store is safe for concurrent use.
 type Store struct {
-	db   *bolt.DB
-	path string
-	log  *slog.Logger
+	db    *bolt.DB
+	path  string
+	log   *slog.Logger
+	seals *sealer
 
 	mu       sync.Mutex
 	watchers map[chan Change]struct{}
@@ -65,7 +67,11 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the store: %w", err)
 	}
-	s, err := open(path, log)
+	seals, err := loadSealer(filepath.Dir(path), log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(path, seals, log)
 	if err == nil || errors.Is(err, ErrInUse) || errors.Is(err, fs.ErrPermission) {
 		return s, err
 	}
@@ -75,18 +81,18 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	}
 	log.Error("the store was damaged and has been moved aside; it is rebuilt from containerd and the control plane, and nothing is removed before that",
 		"file", path, "moved", aside, "err", err)
-	return open(path, log)
+	return open(path, seals, log)
 }
 
 // open verifies the file read-only before opening it for writing: opening for writing has
 // bbolt walk the pages in a goroutine of its own, where a fault could not be caught.
-func open(path string, log *slog.Logger) (*Store, error) {
+func open(path string, seals *sealer, log *slog.Logger) (*Store, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
 		if err := verify(path); err != nil {
 			return nil, err
 		}
 	}
-	s := &Store{path: path, log: log, watchers: map[chan Change]struct{}{}}
+	s := &Store{path: path, log: log, seals: seals, watchers: map[chan Change]struct{}{}}
 	err := guard(path, &bolt.Options{
 		Timeout:        openTimeout,
 		NoFreelistSync: true, // one page less per transaction; the list is rebuilt when opening
@@ -175,10 +181,11 @@ func walk(name []byte, b *bolt.Bucket) error {
 	})
 }
 
-// prepare makes the buckets and drops records that cannot be read.
+// prepare makes the buckets, drops records that cannot be read, and seals Secrets that an older agent wrote.
 func (s *Store) prepare() error {
 	missing := false
 	var bad [][]byte
+	var plain []Object
 	err := s.db.View(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketObjects, bucketFacts, bucketMeta} {
 			if tx.Bucket(name) == nil {
@@ -190,20 +197,33 @@ func (s *Store) prepare() error {
 			return nil
 		}
 		return objects.ForEach(func(k, v []byte) error {
-			if _, err := decodeObject(v); err != nil {
+			o, err := s.seals.decodeObject(v)
+			if err == nil && o.Kind == KindSecret && v[0] != sealedVersion && s.seals.aead != nil {
+				plain = append(plain, o)
+			}
+			if err != nil {
 				s.log.Error("a record of the store was damaged and is dropped; the control plane will send it again", "key", fmt.Sprintf("%q", k), "err", err)
 				bad = append(bad, append([]byte(nil), k...))
 			}
 			return nil
 		})
 	})
-	if err != nil || (!missing && len(bad) == 0) {
+	if err != nil || (!missing && len(bad) == 0 && len(plain) == 0) {
 		return err
 	}
 	return s.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketObjects, bucketFacts, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("make bucket %s: %w", name, err)
+			}
+		}
+		for _, o := range plain {
+			rec, err := s.seals.encodeObject(o)
+			if err != nil {
+				return err
+			}
+			if err := tx.Bucket(bucketObjects).Put(o.Key().bytes(), rec); err != nil {
+				return fmt.Errorf("seal %s: %w", o.Key(), err)
 			}
 		}
 		for _, k := range bad {

@@ -266,27 +266,32 @@ func TestSecondProcessIsToldSo(t *testing.T) {
 }
 
 func FuzzDecodeObject(f *testing.F) {
-	rec, err := encodeObject(Object{Kind: KindPod, Namespace: "a", Name: "b", UID: "c", ResourceVersion: "d", Data: []byte("e")})
+	seals, err := newSealer(bytes.Repeat([]byte{7}, keySize))
+	if err != nil {
+		f.Fatal(err)
+	}
+	rec, err := seals.encodeObject(Object{Kind: KindPod, Namespace: "a", Name: "b", UID: "c", ResourceVersion: "d", Data: []byte("e")})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(rec)
+	f.Add(seals.seal(rec[recordHeader:]))
 	f.Add([]byte{})
 	f.Add([]byte{recordVersion, 0, 0, 0, 0})
 	f.Add([]byte{2, 0, 0, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		o, err := decodeObject(b)
+		o, err := seals.decodeObject(b)
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) {
 				t.Fatalf("error of no class: %v", err)
 			}
 			return
 		}
-		again, err := encodeObject(o)
+		again, err := seals.encodeObject(o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := decodeObject(again)
+		back, err := seals.decodeObject(again)
 		if err != nil || !cmp.Equal(o, back) {
 			t.Fatalf("%v: %+v became %+v", err, o, back)
 		}
