@@ -111,6 +111,9 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPropagation(c.Mounts); err != nil {
+		return nil, err
+	}
 	profile, err := localhostSeccomp(r.cfg.SeccompDir, c.Security)
 	if err != nil {
 		return nil, err
