@@ -10,12 +10,12 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 
 	"coracle/agent/store"
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -171,30 +171,25 @@ func TestStreamIsForwardedToTheGatewayThatHoldsTheSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	factory.Start(ctx.Done())
-	var g errgroup.Group
-	g.Go(func() error { return other.Run(ctx) })
-	defer func() {
-		cancel()
-		if err := g.Wait(); err != nil {
-			t.Error(err)
-		}
-		factory.Shutdown()
-	}()
+	running, cancel := context.WithCancel(context.Background())
+	factory.Start(running.Done())
+	t.Cleanup(func() { cancel(); factory.Shutdown() })
+	testwait.Run(t, "the other gateway", other.Run)
 	eventually(t, "the other gateway knows where the node is", func() error {
 		if !other.Alive("n1") {
 			return errors.New("not alive")
 		}
 		return nil
 	})
+	ctx, giveUp := context.WithTimeout(t.Context(), testwait.Patience)
+	defer giveUp()
 	s, err := other.Open(ctx, "n1", &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Exec{Exec: &nodev1.Exec{Container: "box"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer testwait.End(t, "sending", wg.Wait)
 	wg.Go(func() {
 		_ = s.Send(&nodev1.Frame{Data: []byte("hello")})
 		_ = s.Send(&nodev1.Frame{Close: true})

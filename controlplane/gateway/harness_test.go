@@ -18,7 +18,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
+
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -27,13 +27,12 @@ import (
 	"coracle/agent/status"
 	"coracle/agent/store"
 	"coracle/controlplane/pki"
+	"coracle/internal/testport"
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
-const (
-	goodToken = "abcdef.0123456789abcdef"
-	patience  = 30 * time.Second // of a slow machine; nothing waits this long that works
-)
+const goodToken = "abcdef.0123456789abcdef"
 
 func quiet() *slog.Logger {
 	if testing.Verbose() {
@@ -54,14 +53,25 @@ type cluster struct {
 }
 
 type clock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu    sync.Mutex
+	off   time.Duration
+	stood time.Time // zero: it goes
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.stood.IsZero() {
+		return c.stood.Add(c.off)
+	}
 	return time.Now().Add(c.off)
+}
+
+// stand stops the clock: from then on it is only advanced.
+func (c *clock) stand() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stood = time.Now()
 }
 
 func (c *clock) advance(d time.Duration) {
@@ -97,7 +107,11 @@ func newCluster(t *testing.T, objects ...*v1.Pod) *cluster {
 			t.Fatal(err)
 		}
 	}
-	c.start("127.0.0.1:0")
+	ports, err := testport.Free(1) // for its restarts, too
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start(fmt.Sprintf("127.0.0.1:%d", ports[0]))
 	t.Cleanup(func() { c.stop() })
 	return c
 }
@@ -125,9 +139,11 @@ func (c *cluster) start(address string) {
 	g.Go(func() error { return c.gateway.Run(ctx) })
 	c.stop = func() {
 		cancel()
-		if err := g.Wait(); err != nil {
-			c.t.Errorf("gateway: %v", err)
-		}
+		testwait.End(c.t, "the gateway", func() {
+			if err := g.Wait(); err != nil {
+				c.t.Errorf("gateway: %v", err)
+			}
+		})
 		factory.Shutdown()
 	}
 }
@@ -190,9 +206,11 @@ func (n *node) start() {
 	g.Go(func() error { return n.outbox.Run(ctx) })
 	n.stop = func() {
 		cancel()
-		if err := g.Wait(); err != nil {
-			n.c.t.Errorf("agent: %v", err)
-		}
+		testwait.End(n.c.t, "the agent", func() {
+			if err := g.Wait(); err != nil {
+				n.c.t.Errorf("agent: %v", err)
+			}
+		})
 		_ = n.store.Close()
 	}
 }
@@ -269,14 +287,7 @@ func running(ip string) v1.PodStatus {
 // eventually polls a condition that other goroutines bring about; it returns as soon as it holds.
 func eventually(t *testing.T, what string, cond func() error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(context.Background(), 2*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		last = cond()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", what, last)
-	}
+	testwait.Nil(t, what, cond)
 }
 
 func (c *cluster) pod(name string) *v1.Pod {
