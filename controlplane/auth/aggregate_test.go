@@ -3,11 +3,12 @@ package auth
 import (
 	"context"
 	"testing"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"coracle/internal/testwait"
 )
 
 func TestRunAggregates(t *testing.T) {
@@ -15,7 +16,7 @@ func TestRunAggregates(t *testing.T) {
 	if err := EnsurePolicy(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 	defer cancel()
 	changes, err := client.RbacV1().ClusterRoles().Watch(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -62,7 +63,7 @@ func TestRunAggregates(t *testing.T) {
 	}
 	until("view gets a new part", func(r *rbacv1.ClusterRole) bool { return r.Name == "view" && allows(r, "boats") })
 	cancel()
-	if err := <-done; err != nil {
+	if err := testwait.Receive(t, "Run ends", done); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"coracle/controlplane/apiserver"
+	"coracle/internal/testwait"
 )
 
 func TestVersionHealthAndDocuments(t *testing.T) {
@@ -351,7 +351,7 @@ func TestNobodyGrantsMoreThanTheyHold(t *testing.T) {
 
 func TestWatchResumesAndBookmarks(t *testing.T) {
 	c, ns := use(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 	defer cancel()
 	maps := c.client.CoreV1().ConfigMaps(ns)
 	list, err := maps.List(ctx, metav1.ListOptions{})
@@ -369,7 +369,10 @@ func TestWatchResumesAndBookmarks(t *testing.T) {
 	}
 	defer w.Stop()
 	for i := 0; i < 3; {
-		e := <-w.ResultChan()
+		e, open := <-w.ResultChan()
+		if !open {
+			t.Fatal("the watch ended before it told of all objects")
+		}
 		if m, ok := e.Object.(*corev1.ConfigMap); ok && m.Name == fmt.Sprintf("m%d", i) {
 			i++
 		}

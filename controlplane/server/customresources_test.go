@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
+
+	"coracle/internal/testwait"
 )
 
 func TestCustomResourcesAreDefaultedPrunedAndValidated(t *testing.T) {
@@ -199,7 +201,7 @@ func TestDeletionOfADefinitionDeletesItsObjects(t *testing.T) {
 	if err := c.definitions(t).Delete(ctx, crd.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(testwait.Patience)
 	for deleted := false; !deleted; {
 		select {
 		case e := <-watch.ResultChan():
@@ -250,7 +252,7 @@ func TestControllersSeeCustomResources(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The garbage collector asks for new kinds twice a minute.
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 2*testwait.Patience, true, func(context.Context) (bool, error) {
 		_, err := c.client.CoreV1().ConfigMaps(ns).Get(ctx, "owned", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +24,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"coracle/controlplane/config"
+	"coracle/internal/testport"
+	"coracle/internal/testwait"
 )
 
 // cluster is a control plane that runs in this process or in a child, and clients with every right on it.
@@ -41,24 +42,13 @@ func testConfig(dir string) (*config.Config, error) {
 	cfg := config.Default()
 	cfg.DataDir = dir
 	cfg.BindAddress, cfg.AdvertiseAddress, cfg.Name = "127.0.0.1", "127.0.0.1", "test"
-	var err error
-	if cfg.SecurePort, err = freePort(); err != nil {
+	ports, err := testport.Free(2)
+	if err != nil {
 		return nil, err
 	}
-	if cfg.GatewayPort, err = freePort(); err != nil {
-		return nil, err
-	}
+	cfg.SecurePort, cfg.GatewayPort = ports[0], ports[1]
 	cfg.LogLevel = "error"
 	return cfg, cfg.Complete()
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func testLog() *slog.Logger {
@@ -78,7 +68,14 @@ func boot(cfg *config.Config) (*cluster, error) {
 	var once sync.Once
 	var result error
 	c.stop = func() error {
-		once.Do(func() { cancel(); result = <-done })
+		once.Do(func() {
+			cancel()
+			select {
+			case result = <-done:
+			case <-time.After(testwait.Patience):
+				result = fmt.Errorf("the control plane did not end in %s", testwait.Patience)
+			}
+		})
 		return result
 	}
 	if err := c.connect(done); err != nil {
@@ -91,7 +88,7 @@ func boot(cfg *config.Config) (*cluster, error) {
 // connect waits until the API is ready and makes the clients. done tells of an end before that.
 func (c *cluster) connect(done <-chan error) error {
 	kubeconfig := filepath.Join(c.cfg.DataDir, "admin.kubeconfig")
-	return wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-done:
 			return false, fmt.Errorf("the control plane ended: %w", err)
@@ -159,7 +156,7 @@ func (c *cluster) namespace(t *testing.T) string {
 func (c *cluster) etcd(t *testing.T) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{"unix://" + filepath.Join(c.cfg.EtcdDir(), "client.sock")}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second,
+		Endpoints: []string{"unix://" + filepath.Join(c.cfg.EtcdDir(), "client.sock")}, Logger: zap.NewNop(), DialTimeout: testwait.Patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -171,14 +168,7 @@ func (c *cluster) etcd(t *testing.T) *clientv3.Client {
 // eventually tries check until it succeeds, and fails the test with its last error.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = check()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%s: %v (%v)", what, last, err)
-	}
+	testwait.Nil(t, what, check)
 }
 
 // wantStatus fails the test unless err is an API error with the code whose message contains text.

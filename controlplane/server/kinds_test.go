@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
+
+	"coracle/internal/testwait"
 )
 
 // sample is one kind as the tests write it.
@@ -144,7 +146,7 @@ func TestEveryKind(t *testing.T) {
 	for _, s := range samples {
 		t.Run(s.resource.Resource+"."+s.resource.Group, func(t *testing.T) {
 			api, name := s.client(c, ns), s.name()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*testwait.Patience)
 			defer cancel()
 			w, err := api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 			if err != nil {
@@ -286,7 +288,7 @@ func (s sample) apply(ctx context.Context, t *testing.T, api dynamic.ResourceInt
 
 func expect(t *testing.T, w watch.Interface, kind watch.EventType, name string) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(testwait.Patience)
 	for {
 		select {
 		case e, ok := <-w.ResultChan():

@@ -17,6 +17,7 @@ import (
 
 	"coracle/controlplane/etcd"
 	"coracle/internal/liveness"
+	"coracle/internal/testwait"
 )
 
 // TestTwoControlPlanesShareOneEtcd runs two on one external etcd: both serve and allocate, one leads, and the other takes
@@ -131,7 +132,7 @@ func concurrentServices(t *testing.T, planes []*cluster) map[string]bool {
 			})
 		}
 	}
-	writers.Wait()
+	testwait.End(t, "the writers", writers.Wait)
 	return seen
 }
 

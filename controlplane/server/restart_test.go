@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"coracle/controlplane/config"
+	"coracle/internal/testport"
+	"coracle/internal/testwait"
 )
 
 // spawn runs a control plane as a process of its own.
@@ -71,12 +73,12 @@ func TestKilledProcessKeepsWhatItAcknowledged(t *testing.T) {
 			}
 		})
 	}
-	<-enough
+	testwait.Receive(t, "forty services are acknowledged", enough)
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	writers.Wait()
+	testwait.End(t, "the writers", writers.Wait)
 
 	c, cmd = spawn(t, cfg)
 	defer func() {
@@ -117,10 +119,11 @@ func TestKilledProcessKeepsWhatItAcknowledged(t *testing.T) {
 func TestSecondProcessIsRefused(t *testing.T) {
 	c, _ := use(t)
 	cfg := *c.cfg
-	var err error
-	if cfg.SecurePort, err = freePort(); err != nil {
+	ports, err := testport.Free(1)
+	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.SecurePort = ports[0]
 	if err := Run(t.Context(), &cfg, testLog()); err == nil {
 		t.Fatal("two processes serve from one data folder")
 	}

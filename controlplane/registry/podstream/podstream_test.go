@@ -2,7 +2,6 @@ package podstream
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -22,6 +22,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/utils/ptr"
 
+	"coracle/internal/testwait"
 	nodev1 "coracle/proto/node/v1"
 )
 
@@ -98,12 +99,12 @@ func TestTerminalSizeReachesTheNode(t *testing.T) {
 			e := a.executor(t, kind, "/pods/exec/web?command=sh&stdin=true&stdout=true&tty=true")
 			in, typed := io.Pipe()
 			var wg sync.WaitGroup
-			defer wg.Wait()
+			defer testwait.End(t, "the terminal's size", wg.Wait)
 			wg.Go(func() {
-				if got := <-a.agent.sizes; got.GetWidth() != 100 || got.GetHeight() != 30 {
+				defer typed.Close()
+				if got := testwait.Receive(t, "the terminal's size", a.agent.sizes); got.GetWidth() != 100 || got.GetHeight() != 30 {
 					t.Errorf("size %v", got)
 				}
-				_ = typed.Close()
 			})
 			var out bytes.Buffer
 			err := e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: in, Stdout: &out, Tty: true, TerminalSizeQueue: &sizes{{Width: 100, Height: 30}}})
@@ -167,7 +168,7 @@ func TestPortForwardThroughRealClients(t *testing.T) {
 	}
 	defer l.Close()
 	var echoes sync.WaitGroup
-	defer echoes.Wait()
+	defer testwait.End(t, "the echoes", echoes.Wait)
 	defer l.Close()
 	echoes.Go(func() {
 		for {
@@ -211,6 +212,8 @@ func TestPortForwardThroughRealClients(t *testing.T) {
 			case <-ready:
 			case err := <-done:
 				t.Fatalf("not ready: %v", err)
+			case <-time.After(testwait.Patience):
+				t.Fatal("not ready")
 			}
 			ports, err := f.GetPorts()
 			if err != nil {
@@ -226,7 +229,7 @@ func TestPortForwardThroughRealClients(t *testing.T) {
 				t.Errorf("a port where nobody listens said %q", got)
 			}
 			close(stop)
-			if err := <-done; err != nil && !errors.Is(err, portforward.ErrLostConnectionToPod) {
+			if err := testwait.Receive(t, "forwarding ends", done); err != nil && !errors.Is(err, portforward.ErrLostConnectionToPod) {
 				t.Errorf("ended with %v", err)
 			}
 		})
@@ -241,9 +244,10 @@ func converse(t *testing.T, port uint16, text string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte(text)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testwait.Patience)); err != nil {
 		t.Fatal(err)
 	}
+	_, _ = conn.Write([]byte(text)) // the other end may have gone: then nothing is answered
 	buf := make([]byte, len(text))
 	n, _ := io.ReadFull(conn, buf)
 	return string(buf[:n])
@@ -299,7 +303,7 @@ func TestProxies(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = backend.Serve(l) })
-	t.Cleanup(func() { _ = backend.Shutdown(context.Background()); wg.Wait() })
+	t.Cleanup(func() { _ = backend.Close(); wg.Wait() })
 	for _, port := range []int32{0, 8080, 9090} {
 		a.agent.ports[port] = l.Addr().String()
 	}
