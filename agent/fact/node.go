@@ -43,7 +43,7 @@ type Live struct {
 // Differs: a kubelet refreshes lastHeartbeatTime every few minutes. Here the session is the
 // heartbeat, and the gateway fills in what readers expect.
 func Node(now time.Time, f Facts, s Settings, live Live, prev *v1.Node) *v1.Node {
-	capacity := Capacity(f, s.MaxPods)
+	capacity, yes := Capacity(f, s.MaxPods), true
 	n := &v1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:   s.Name,
@@ -66,6 +66,7 @@ func Node(now time.Time, f Facts, s Settings, live Live, prev *v1.Node) *v1.Node
 			},
 			Images:          images(live.Images),
 			RuntimeHandlers: slices.Clone(live.Handlers),
+			Features:        &v1.NodeFeatures{SupplementalGroupsPolicy: &yes},
 		},
 	}
 	conditions := append(slices.Clone(live.Pressure), ready(live.Problems))

@@ -12,6 +12,7 @@ import (
 
 	"coracle/agent/fact"
 	"coracle/agent/image"
+	containers "coracle/agent/runtime"
 	"coracle/agent/status"
 	"coracle/internal/version"
 )
@@ -107,13 +108,14 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 	if err := r.n.cni.Ready(); err != nil {
 		problems = append(problems, "pods cannot be attached to a network: "+err.Error())
 	}
+	can := r.n.runtime.Features(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	live := fact.Live{
 		// As with a kubelet that was given a name: the label and the address say the node's name, so
 		// that several nodes on one machine are told apart.
 		Hostname: r.n.name, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
-		Handlers: handlers(), Problems: problems, Pressure: r.pressure.Observe(now, facts),
+		Handlers: handlers(can), Problems: problems, Pressure: r.pressure.Observe(now, facts),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
 	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
@@ -170,9 +172,9 @@ func trimDebian(v string) string {
 }
 
 // handlers are what pods may name as the handler of their RuntimeClass: the default alone.
-func handlers() []v1.NodeRuntimeHandler {
+func handlers(can containers.Features) []v1.NodeRuntimeHandler {
 	no := false
 	return []v1.NodeRuntimeHandler{{
-		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &no, UserNamespaces: &no},
+		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &can.RecursiveReadOnly, UserNamespaces: &no},
 	}}
 }

@@ -47,7 +47,10 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 	default:
 		p.endedStatus(u, c, &s, older)
 	}
-	s.VolumeMounts = mountStatuses(u.spec.VolumeMounts)
+	s.VolumeMounts = mountStatuses(u.spec.VolumeMounts, p.o.RecursiveReadOnly)
+	if c.User != nil {
+		s.User = &v1.ContainerUser{Linux: c.User.DeepCopy()}
+	}
 	return s
 }
 
@@ -215,13 +218,13 @@ func exitReason(c *Container) string {
 	return "Error"
 }
 
-func mountStatuses(mounts []v1.VolumeMount) []v1.VolumeMountStatus {
+func mountStatuses(mounts []v1.VolumeMount, recursive bool) []v1.VolumeMountStatus {
 	var out []v1.VolumeMountStatus
 	for _, m := range mounts {
 		s := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := v1.RecursiveReadOnlyDisabled
-			if r := m.RecursiveReadOnly; r != nil && *r == v1.RecursiveReadOnlyEnabled {
+			if r := m.RecursiveReadOnly; r != nil && (*r == v1.RecursiveReadOnlyEnabled || *r == v1.RecursiveReadOnlyIfPossible && recursive) {
 				mode = v1.RecursiveReadOnlyEnabled
 			}
 			s.RecursiveReadOnly = &mode

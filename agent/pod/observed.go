@@ -3,6 +3,7 @@ package pod
 import (
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -53,6 +54,8 @@ type Observed struct {
 	Images map[string]Image
 	// Troubles is why the latest attempt to make or start a container did not work, by container name.
 	Troubles map[string]Trouble
+	// RecursiveReadOnly says that mounts are read-only with all below where a container asks for that "if possible".
+	RecursiveReadOnly bool
 	// Facts is what Plan asked to be remembered last; zero for a new pod.
 	Facts Facts
 }
@@ -144,7 +147,8 @@ type Container struct {
 	ExitCode    int
 	Signal      int // 0: none
 	OOMKilled   bool
-	EarlierBoot bool // made before the machine last booted, so it has ended
+	User        *v1.LinuxContainerUser // who the first process was started as; nil: not known
+	EarlierBoot bool                   // made before the machine last booted, so it has ended
 	// Reason and Message are set where the container never ran (Reason StartError,
 	// ContainerCannotRun …), or Message holds the termination message.
 	Reason  string

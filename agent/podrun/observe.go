@@ -33,6 +33,9 @@ func (w *worker) observe(ctx context.Context, d pod.Desired) (pod.Observed, erro
 			return o, err
 		}
 	}
+	if d.Pod != nil && pod.AsksRecursiveReadOnly(d.Pod) {
+		o.RecursiveReadOnly = w.r.cfg.Runtime.Features(ctx).RecursiveReadOnly
+	}
 	w.addLastWords(&o)
 	w.addOwn(&o)
 	return o, nil

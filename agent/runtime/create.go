@@ -152,6 +152,7 @@ func (r *Runtime) writeRecord(ctx context.Context, id string, c pod.ContainerSpe
 	if err != nil {
 		return err
 	}
+	labels[labelUser] = userLabel(spec.Process.User)
 	_, err = r.containers().Create(ctx, containers.Container{
 		ID: id, Labels: labels, Image: img.Ref, Runtime: info, Spec: any,
 		Snapshotter: r.cfg.Images.Snapshotter(), SnapshotKey: id,

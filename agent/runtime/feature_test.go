@@ -1,6 +1,10 @@
 package runtime
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
 
 func TestKnowsRecursiveReadOnly(t *testing.T) {
 	for _, tc := range []struct {
@@ -18,6 +22,20 @@ func TestKnowsRecursiveReadOnly(t *testing.T) {
 	} {
 		if got := knowsRecursiveReadOnly(tc.program, []byte(tc.features), tc.version); got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestUserLabel(t *testing.T) {
+	for _, u := range []specs.User{{}, {UID: 1, GID: 2, AdditionalGids: []uint32{2, 7}}} {
+		got := parseUser(userLabel(u))
+		if got == nil || got.UID != int64(u.UID) || got.GID != int64(u.GID) || len(got.SupplementalGroups) != len(u.AdditionalGids) {
+			t.Errorf("%+v became %+v", u, got)
+		}
+	}
+	for _, label := range []string{"", "1", "1:2", "a:b:c", "-1:2:"} {
+		if got := parseUser(label); got != nil {
+			t.Errorf("%q is %+v", label, got)
 		}
 	}
 }

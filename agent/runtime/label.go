@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/logwriter"
@@ -32,6 +34,7 @@ const (
 	labelTermination = "coracle/termination" // host path of the termination message
 	labelStdinOnce   = "coracle/stdin-once"
 	labelShares      = "coracle/shares-processes" // killed as a group: its first process is not PID 1
+	labelUser        = "coracle/user"             // UID:GID:GROUP,GROUP… of the first process
 	labelExit        = "coracle/exit"             // exitRecord, once it is known
 
 	// kindInit is the first process of a pod that shares its process namespace.
@@ -98,6 +101,34 @@ func parseExit(label string) (exitRecord, error) {
 		return exitRecord{}, fmt.Errorf("parse exit record: %w", err)
 	}
 	return e, nil
+}
+
+func userLabel(u specs.User) string {
+	groups := make([]string, 0, len(u.AdditionalGids))
+	for _, g := range u.AdditionalGids {
+		groups = append(groups, strconv.FormatUint(uint64(g), 10))
+	}
+	return fmt.Sprintf("%d:%d:%s", u.UID, u.GID, strings.Join(groups, ","))
+}
+
+// parseUser reads a userLabel; nil for a container that was made before there was one.
+func parseUser(label string) *v1.LinuxContainerUser {
+	parts := strings.SplitN(label, ":", 3)
+	if len(parts) != 3 {
+		return nil
+	}
+	uid, ok1 := parseID(parts[0])
+	gid, ok2 := parseID(parts[1])
+	if !ok1 || !ok2 {
+		return nil
+	}
+	u := &v1.LinuxContainerUser{UID: int64(uid), GID: int64(gid)}
+	for _, g := range strings.Split(parts[2], ",") {
+		if id, ok := parseID(g); ok {
+			u.SupplementalGroups = append(u.SupplementalGroups, int64(id))
+		}
+	}
+	return u
 }
 
 func parseIO(label string) (logwriter.Registration, error) {
