@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -25,8 +26,9 @@ func (p *planner) conditions(s *v1.PodStatus) []v1.PodCondition {
 	if f := p.facts.Failed; f != nil && f.Disruption != "" {
 		list = append(list, v1.PodCondition{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: f.Disruption, Message: f.Message})
 	}
+	list = append(list, p.resizeConditions()...)
 	for i := range list {
-		list[i].ObservedGeneration = p.pod.Generation
+		list[i].ObservedGeneration = cmp.Or(list[i].ObservedGeneration, p.pod.Generation)
 		list[i].LastTransitionTime = p.transition(list[i], s)
 	}
 	return list

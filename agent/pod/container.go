@@ -33,7 +33,7 @@ func (p *planner) keepUp(u *unit) {
 
 // startCreated starts an attempt that exists, unless its definition has changed since.
 func (p *planner) startCreated(u *unit, c *Container) {
-	if changed(u, c) {
+	if changed(u, c) || c.Resources != nil && len(p.misfit(u, c)) > 0 {
 		p.add(RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt})
 		return
 	}
@@ -113,6 +113,8 @@ func (p *planner) tend(u *unit, c *Container) {
 		p.stopFor(u, c, u.facts.Stop.Reason)
 	case changed(u, c):
 		p.stopFor(u, c, StopChanged)
+	case p.restartsToResize(u, c):
+		p.stopFor(u, c, StopResize)
 	case c.Live.PostStart == HookFailed:
 		p.stopFor(u, c, StopHook)
 	case !u.startupPassed(c) && c.Live.Startup == Failure:
@@ -126,6 +128,7 @@ func (p *planner) tend(u *unit, c *Container) {
 	default:
 		p.note(u, c)
 	}
+	p.update(u, c)
 }
 
 // note remembers what hooks and probes have found, so that a restart of the agent neither

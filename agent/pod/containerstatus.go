@@ -39,7 +39,7 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 		s.Started = boolPointer(u.started())
 		s.Ready = u.kind != Init && u.kind != Ephemeral && u.ready(c)
 		s.LastTerminationState = older
-		s.Resources = u.spec.Resources.DeepCopy()
+		s.Resources = p.actual(u, c)
 		s.AllocatedResources = u.spec.Resources.Requests.DeepCopy()
 	case !u.ended(c):
 		s.State.Waiting = p.waitingFor(u, c.Attempt)

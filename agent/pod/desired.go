@@ -15,6 +15,8 @@ type Desired struct {
 	Removed bool
 	// HostIPs are the node's addresses, primary first.
 	HostIPs []string
+	// Room is what the node can grant. It may be nil where AsksResize is false.
+	Room *Room
 	// Previous is the status reported last; the API server's copy right after a restart.
 	// It keeps transition times and the addresses of a pod that has ended.
 	Previous v1.PodStatus

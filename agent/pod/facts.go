@@ -26,6 +26,10 @@ type Facts struct {
 	Stop *PodStop `json:"stop,omitempty"`
 	// Finished is Succeeded or Failed once the pod is so: it never runs again.
 	Finished v1.PodPhase `json:"finished,omitempty"`
+	// Allocated is what the node has granted; nil for a pod that asks for no CPU or memory.
+	Allocated *Allocation `json:"allocated,omitempty"`
+	// Resize is set while a resize is being carried out.
+	Resize *Resize `json:"resize,omitempty"`
 	// Containers by name.
 	Containers map[string]ContainerFacts `json:"c,omitempty"`
 }
@@ -82,6 +86,7 @@ const (
 	StopStartup  StopReason = "startup"   // the startup probe failed
 	StopHook     StopReason = "postStart" // the postStart hook failed
 	StopSandbox  StopReason = "sandbox"   // the pod's namespaces are gone
+	StopResize   StopReason = "resize"    // its resources changed, and its resizePolicy wants a restart for that
 	StopAll      StopReason = "all"       // another container's end asked for the restart of all
 	StopAsked    StopReason = "asked"     // its own end asked for the restart of all
 )

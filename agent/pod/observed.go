@@ -44,6 +44,10 @@ type Observed struct {
 	Volumes bool
 	// Cgroup is true while the pod's own cgroup exists.
 	Cgroup bool
+	// Loosened and Settled are the generations of the resize for which this run of the agent has set the pod's cgroup.
+	Loosened, Settled int64
+	// ResizeError is why the last step of a resize did not succeed.
+	ResizeError string
 	// Network is true while CNI holds, or may hold, anything of the pod, even if its namespace is gone.
 	Network bool
 
@@ -140,6 +144,8 @@ type Container struct {
 	Image       string // reference it was created from
 	ImageID     string // "REPO@sha256:…" as kubectl shows it
 	State       State
+	// Resources are the CPU and memory that it was given last; nil where that was not noted.
+	Resources   *v1.ResourceRequirements
 	PID         int
 	CreatedAt   time.Time
 	StartedAt   time.Time

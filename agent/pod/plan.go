@@ -18,7 +18,7 @@
 // Invariants:
 //   - An attempt is created only when no other attempt of that container runs.
 //   - A running container is stopped only because its pod is deleted, removed, over its
-//     deadline or finished; or because its definition changed, a probe or its postStart hook
+//     deadline or finished; or because its definition or its resources changed, a probe or its postStart hook
 //     failed, or its pod's namespaces are gone. Losing the agent, the store's facts or the
 //     control plane is none of these.
 //   - Nothing of the pod is torn down while one of its containers runs.
@@ -68,6 +68,10 @@ type planner struct {
 	// What live collects before it orders it.
 	pulls, creates, starts []Step
 	needsInfra             bool
+	// updates are the running containers that a resize is to give other resources.
+	updates []Step
+	// pending is why a resize is not granted; nil where there is none.
+	pending *v1.PodCondition
 	// restarting says that containers are being ended so that all start anew.
 	restarting bool
 }
@@ -88,6 +92,7 @@ func newPlanner(d Desired, o Observed, now time.Time) *planner {
 		// Known to the API server, while what this node remembered of it was lost.
 		p.facts.Finished = cmp.Or(finalPhase(p.d.Previous.Phase), finalPhase(p.pod.Status.Phase))
 	}
+	p.grant()
 	p.units = unitsOf(p)
 	return p
 }
@@ -171,6 +176,7 @@ func (p *planner) advance() {
 	for _, u := range p.units {
 		p.prune(u)
 	}
+	p.carryOut()
 	p.steps = append(p.steps, p.pulls...)
 	if p.needsInfra {
 		p.prepare()

@@ -25,7 +25,7 @@ func backOffAfter(n int) time.Duration {
 
 // restartWanted says whether an attempt that has ended is to be followed by another.
 func (p *planner) restartWanted(u *unit, c *Container) bool {
-	if s := u.facts.Stop; s != nil && s.Attempt == c.Attempt && s.Reason == StopChanged {
+	if s := u.facts.Stop; s != nil && s.Attempt == c.Attempt && (s.Reason == StopChanged || s.Reason == StopResize) {
 		return true // it was ended to be replaced
 	}
 	if u.kind != Ephemeral && endedForAll(u, c) {
@@ -143,7 +143,7 @@ func endsRow(c *Container) bool {
 
 func replaced(u *unit, c *Container) bool {
 	s := u.facts.Stop
-	return s != nil && s.Attempt == c.Attempt && (s.Reason == StopChanged || s.Reason == StopAll)
+	return s != nil && s.Attempt == c.Attempt && (s.Reason == StopChanged || s.Reason == StopResize || s.Reason == StopAll)
 }
 
 // initFailed says that an init container has failed for good.

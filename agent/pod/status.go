@@ -35,6 +35,10 @@ func (p *planner) status() v1.PodStatus {
 			s.InitContainerStatuses = append(s.InitContainerStatuses, cs)
 		}
 	}
+	if r := p.pod.Spec.Resources; r != nil {
+		s.Resources = r.DeepCopy()
+		s.AllocatedResources = r.Requests.DeepCopy()
+	}
 	p.addresses(&s)
 	s.Conditions = p.conditions(&s)
 	return s

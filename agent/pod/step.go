@@ -78,6 +78,16 @@ type (
 	UnmountVolumes struct{}
 	// RemoveCgroup removes the pod's cgroup.
 	RemoveCgroup struct{}
+	// LoosenCgroup gives the pod's cgroup the larger of what it has and what a resize granted.
+	LoosenCgroup struct{}
+	// UpdateContainer gives a running attempt the resources that a resize granted.
+	UpdateContainer struct {
+		ID      string
+		Name    string
+		Attempt int
+	}
+	// SettleCgroup gives the pod's cgroup what a resize granted, once all its containers have that.
+	SettleCgroup struct{}
 )
 
 func (s PullImage) String() string {
@@ -115,6 +125,11 @@ func (DetachNetwork) String() string    { return "detach network" }
 func (RemoveNamespaces) String() string { return "remove namespaces" }
 func (UnmountVolumes) String() string   { return "unmount volumes" }
 func (RemoveCgroup) String() string     { return "remove cgroup" }
+func (LoosenCgroup) String() string     { return "loosen the pod's cgroup for a resize" }
+func (s UpdateContainer) String() string {
+	return fmt.Sprintf("resize container %s (attempt %d)", s.Name, s.Attempt)
+}
+func (SettleCgroup) String() string { return "settle the pod's cgroup after a resize" }
 
 func describe(name string, kind Kind, attempt int) string {
 	noun := "container"
@@ -138,6 +153,9 @@ func (DetachNetwork) isStep()    {}
 func (RemoveNamespaces) isStep() {}
 func (UnmountVolumes) isStep()   {}
 func (RemoveCgroup) isStep()     {}
+func (LoosenCgroup) isStep()     {}
+func (UpdateContainer) isStep()  {}
+func (SettleCgroup) isStep()     {}
 
 // Wait says how one step of a plan depends on an earlier one.
 type Wait int
@@ -160,9 +178,13 @@ func After(later, earlier Step) Wait {
 		if _, ok := earlier.(PinNamespaces); ok {
 			return Succeeded
 		}
+	case UpdateContainer:
+		if _, ok := earlier.(LoosenCgroup); ok {
+			return Succeeded
+		}
 	case CreateContainer:
 		switch e := earlier.(type) {
-		case PinNamespaces, MountVolumes, MakeCgroup:
+		case PinNamespaces, MountVolumes, MakeCgroup, LoosenCgroup:
 			return Succeeded
 		case AttachNetwork: // plugins take their time; most containers can be made meanwhile
 			if l.NeedsIP {
@@ -179,7 +201,7 @@ func After(later, earlier Step) Wait {
 		}
 	case StartContainer:
 		switch e := earlier.(type) {
-		case PinNamespaces, AttachNetwork, MountVolumes, MakeCgroup:
+		case PinNamespaces, AttachNetwork, MountVolumes, MakeCgroup, LoosenCgroup:
 			return Succeeded
 		case CreateContainer:
 			if e.Name == l.Name {
