@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -51,6 +52,8 @@ type Controller struct {
 	kinds    map[schema.GroupKind]*resource
 	monitors map[schema.GroupVersionResource]*monitor
 	synced   bool // every first list was delivered once
+	// gone has one slot: a resource that was watched is not served any more.
+	gone chan struct{}
 }
 
 // monitor is the watch of one resource.
@@ -73,6 +76,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.loop = loop.New("gc", c.env.Log, c.reconcile)
 	c.mu.Lock()
 	c.kinds, c.monitors, c.synced = nil, map[schema.GroupVersionResource]*monitor{}, false
+	c.gone = make(chan struct{}, 1)
 	c.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.discover(ctx, group) })
@@ -94,6 +98,7 @@ func (c *Controller) discover(ctx context.Context, group *errgroup.Group) error 
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
+		case <-c.gone:
 		}
 		kinds, err := served(c.discovery)
 		if text := fmt.Sprint(err); err != nil && text != told {
@@ -186,6 +191,9 @@ func (c *Controller) watch(ctx context.Context, group *errgroup.Group, r *resour
 	if err := informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
 	}
+	if err := informer.SetWatchErrorHandlerWithContext(c.watchFailed); err != nil {
+		return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
+	}
 	synced, remove, err := loop.Attach(loop.Watch{Informer: informer, Handler: handler})
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", r.gvr, err)
@@ -199,6 +207,19 @@ func (c *Controller) watch(ctx context.Context, group *errgroup.Group, r *resour
 		remove()
 		cancel()
 	}}, nil
+}
+
+// watchFailed is told of each watch that ends with an error. A resource that is not there any more, because its definition was
+// deleted, has the discovery look again at once, which ends the watch; all else is the library's to tell.
+func (c *Controller) watchFailed(ctx context.Context, r *cache.Reflector, err error) {
+	if !apierrors.IsNotFound(err) {
+		cache.DefaultWatchErrorHandler(ctx, r, err)
+		return
+	}
+	select {
+	case c.gone <- struct{}{}:
+	default:
+	}
 }
 
 // strip drops what the graph does not need, which is most of an object's metadata.

@@ -171,6 +171,22 @@ func TestAResourceGoes(t *testing.T) {
 	})
 }
 
+// A watch that ends because its resource is gone has the resource forgotten at once, and nobody is told of an error.
+func TestAResourceGoesWhileItIsWatched(t *testing.T) {
+	collect(t, []runtime.Object{object("ClusterRole", "", "admin")}, func(c *Controller, m *metadatafake.FakeMetadataClient, _ *record.FakeRecorder) {
+		d := c.discovery.(*discoveryfake.FakeDiscovery)
+		synctest.Wait()
+		d.Lock()
+		d.Resources = d.Resources[:1]
+		d.Unlock()
+		c.watchFailed(t.Context(), nil, apierrors.NewNotFound(roles.GroupResource(), ""))
+		synctest.Wait()
+		if c.graph.get("uid-admin") != nil {
+			t.Error("an object of a resource that is gone is still in the graph")
+		}
+	})
+}
+
 // Nothing is deleted while one resource cannot be listed: the owners might be among its objects.
 func TestWaitsForEveryFirstList(t *testing.T) {
 	g := newGraph()
