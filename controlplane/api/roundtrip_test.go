@@ -57,7 +57,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, g := range groups {
 		for kind, goType := range Scheme.KnownTypes(g.version) {
-			if !strings.HasPrefix(goType.PkgPath(), "k8s.io/api/") || (kind == "List" && g.version.Group == "") {
+			if path := goType.PkgPath(); !strings.HasPrefix(path, "k8s.io/api/") && !strings.HasPrefix(path, "k8s.io/metrics/") || (kind == "List" && g.version.Group == "") {
 				continue
 			}
 			t.Run(g.version.String()+"/"+kind, func(t *testing.T) {

@@ -45,6 +45,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"coracle/controlplane/api/apps"
 	"coracle/controlplane/api/authentication"
@@ -104,6 +105,7 @@ var groups = []group{
 	{certificatesv1.SchemeGroupVersion, certificatesv1.AddToScheme, nil},
 	{flowcontrolv1.SchemeGroupVersion, flowcontrolv1.AddToScheme, nil},
 	{admissionregistrationv1.SchemeGroupVersion, admissionregistrationv1.AddToScheme, nil},
+	{metricsv1beta1.SchemeGroupVersion, metricsv1beta1.AddToScheme, nil},
 }
 
 // mustScheme builds the scheme of the program. An error in it is an error in the
@@ -156,7 +158,7 @@ func addHub(s *runtime.Scheme, gv schema.GroupVersion) error {
 		return nil
 	}
 	for kind, goType := range s.KnownTypes(gv) {
-		if !strings.HasPrefix(goType.PkgPath(), "k8s.io/api/") {
+		if path := goType.PkgPath(); !strings.HasPrefix(path, "k8s.io/api/") && !strings.HasPrefix(path, "k8s.io/metrics/") {
 			continue
 		}
 		obj, err := s.New(gv.WithKind(kind))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"coracle/controlplane/api"
 )
@@ -19,6 +20,10 @@ import (
 // builtinPriority puts the built-in groups before those of custom resources (1000), so that a short name which both know
 // means the built-in kind.
 const builtinPriority = 17000
+
+// lastPriority puts groups behind those of custom resources whose resources are called like those of others: "nodes" and
+// "pods" of metrics.k8s.io are never meant by a bare name.
+const lastPriority = 100
 
 // aggregatedAccept asks for the one document of all groups with their resources.
 const aggregatedAccept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -29,7 +34,11 @@ func installDiscovery(s *genericapiserver.GenericAPIServer, addresses discovery.
 	all := s.AggregatedDiscoveryGroupManager
 	for _, g := range groups {
 		for i, gv := range g.PrioritizedVersions {
-			all.SetGroupVersionPriority(metav1.GroupVersion(gv), builtinPriority, len(g.PrioritizedVersions)-i)
+			group := builtinPriority
+			if gv.Group == metrics.GroupName {
+				group = lastPriority
+			}
+			all.SetGroupVersionPriority(metav1.GroupVersion(gv), group, len(g.PrioritizedVersions)-i)
 		}
 	}
 	all.SetGroupVersionPriority(metav1.GroupVersion(apiextensionsv1.SchemeGroupVersion), builtinPriority, 1)

@@ -6,12 +6,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apiserver/pkg/registry/rest"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"coracle/controlplane/registry/core"
 	"coracle/controlplane/registry/core/pod"
 	"coracle/controlplane/registry/core/service"
 	"coracle/controlplane/registry/core/serviceaccounttoken"
 	"coracle/controlplane/registry/events"
+	"coracle/controlplane/registry/metrics"
 	"coracle/controlplane/registry/networking"
 )
 
@@ -54,6 +56,11 @@ func (r *Registry) addCore(cfg Config) error {
 	if cfg.Streaming != nil {
 		for path, storage := range cfg.Streaming(pods.Pods, nodes, r.services.Services) {
 			r.add(v1, path, storage)
+		}
+	}
+	if cfg.Usage != nil {
+		for path, storage := range metrics.Storage(metrics.Config{Pods: pods.Pods, Nodes: nodes, Usage: cfg.Usage, Table: cfg.Env.Table}) {
+			r.add(metricsv1beta1.SchemeGroupVersion, path, storage)
 		}
 	}
 	if err := r.addEvents(cfg); err != nil {

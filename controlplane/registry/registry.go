@@ -19,6 +19,7 @@ import (
 	"coracle/controlplane/registry/core/service"
 	"coracle/controlplane/registry/kind"
 	"coracle/controlplane/registry/rbac"
+	"coracle/internal/usage"
 )
 
 // Config is what the registry is built from. All fields are required unless said otherwise.
@@ -40,7 +41,9 @@ type Config struct {
 	Sessions coordination.Sessions
 	// Streaming makes the subresources that reach into nodes (exec, log, proxy and the like), keyed by path.
 	Streaming func(pods, nodes, services rest.Getter) map[string]rest.Storage
-	Log       *slog.Logger
+	// Usage asks a node what it and its pods use now. Nil: metrics.k8s.io is not served.
+	Usage func(ctx context.Context, node string) (*usage.Node, error)
+	Log   *slog.Logger
 }
 
 // Registry is the storage of all served resources.

@@ -174,6 +174,7 @@ func (p *plane) addAPI() error {
 			Issuer: p.auth.Issuer, ServiceCIDR: prefix, NodePorts: ports,
 			Sessions:  p.gateway,
 			Streaming: p.streaming,
+			Usage:     p.usage,
 			Log:       p.log.With("part", "registry"),
 		},
 		Log: p.log.With("part", "apiserver"),

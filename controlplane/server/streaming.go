@@ -1,11 +1,14 @@
 package server
 
 import (
+	"context"
+
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"coracle/controlplane/registry/podstream"
+	"coracle/internal/usage"
 )
 
 // streaming makes the subresources that reach into nodes, over the gateway.
@@ -17,4 +20,9 @@ func (p *plane) streaming(pods, nodes, services rest.Getter) map[string]rest.Sto
 			return slices.EndpointSlices(namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service}))
 		},
 	})
+}
+
+// usage asks a node, over the gateway, what it and its pods use now.
+func (p *plane) usage(ctx context.Context, node string) (*usage.Node, error) {
+	return podstream.Usage(ctx, p.gateway, node)
 }

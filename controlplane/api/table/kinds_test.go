@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	"k8s.io/utils/ptr"
 )
 
@@ -141,6 +142,16 @@ func TestSmallKinds(t *testing.T) {
 	golden(t, "runtimeclasses", &nodev1.RuntimeClass{ObjectMeta: object("crun"), Handler: "crun"})
 	golden(t, "poddisruptionbudgets", &policyv1.PodDisruptionBudget{ObjectMeta: object("web"), Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromString("50%"))}, Status: policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1}})
 	golden(t, "unknown-kind", &flowcontrolv1.FlowSchema{ObjectMeta: object("x")})
+}
+
+func TestMetrics(t *testing.T) {
+	used := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+	window := metav1.Duration{Duration: 15 * time.Second}
+	golden(t, "nodes.metrics", &metricsv1beta1.NodeMetrics{ObjectMeta: object("pi"), Usage: used("250m", "100Mi"), Window: window})
+	golden(t, "pods.metrics", &metricsv1beta1.PodMetrics{ObjectMeta: object("web"), Window: window, Containers: []metricsv1beta1.ContainerMetrics{
+		{Name: "c", Usage: used("1500n", "10Mi")}, {Name: "d", Usage: used("500n", "1Mi")}}}, &metricsv1beta1.PodMetrics{ObjectMeta: object("none")})
 }
 
 func TestAccess(t *testing.T) {

@@ -47,7 +47,7 @@ func of[T runtime.Object](columns []metav1.TableColumnDefinition, cells func(obj
 }
 
 // printers by the Go type of the object.
-var printers = collect(corePrinters, workloadPrinters, networkPrinters, storagePrinters, policyPrinters, accessPrinters)
+var printers = collect(corePrinters, workloadPrinters, networkPrinters, storagePrinters, policyPrinters, accessPrinters, metricsPrinters)
 
 func collect(groups ...func() map[reflect.Type]printer) map[reflect.Type]printer {
 	all := map[reflect.Type]printer{}

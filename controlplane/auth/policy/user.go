@@ -24,6 +24,7 @@ func userRoles() []rbacv1.ClusterRole {
 			on(readable, "rbac.authorization.k8s.io", "roles rolebindings")),
 		contribution("edit", editRules()...),
 		contribution("view", viewRules()...),
+		metricsReader(),
 	}
 }
 
@@ -47,6 +48,15 @@ func editRules() []rbacv1.PolicyRule {
 		on(readable, "coordination.k8s.io", "leases"),
 		on(write, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
 	}
+}
+
+// metricsReader lets everybody who may see pods see what they use; the role that comes with Kubernetes' metrics-server.
+func metricsReader() rbacv1.ClusterRole {
+	r := clusterRole("system:aggregated-metrics-reader", on(read, "metrics.k8s.io", "nodes pods"))
+	for _, to := range []string{"admin", "edit", "view"} {
+		r.Labels[labelAggregate+to] = "true"
+	}
+	return r
 }
 
 // viewRules leave out secrets, roles and whatever could be used to become somebody else.
