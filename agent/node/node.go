@@ -190,11 +190,18 @@ func (n *Node) buildPods() (err error) {
 		NodeName: n.name, LogDir: n.cfg.LogDir, ResolvConf: n.cfg.ResolvConf,
 		HostIPs:       n.network.Addresses,
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
+		Node:          n.object,
 		MemoryBytes:   n.host.Memory().Total,
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
 	})
 	n.network.moved = n.wakeAll
 	return err
+}
+
+// object is the node's own Node as the control plane last sent it; nil: not yet.
+func (n *Node) object() *v1.Node {
+	node, _ := n.store.Node()
+	return node
 }
 
 // wakeAll has every pod looked at again: their statuses name the node's addresses.

@@ -13,6 +13,9 @@ type Desired struct {
 	// Removed says that the pod is no longer assigned: it was deleted by force, or never came back
 	// after the set was complete. All of it goes, at once.
 	Removed bool
+	// End is why the node ends the pod, or does not begin it: a rejection, eviction, preemption, shutdown. Nil: nothing of the
+	// kind. It need be said only until Facts has it, and it is read, never changed.
+	End *Failed
 	// HostIPs are the node's addresses, primary first.
 	HostIPs []string
 	// Room is what the node can grant. It may be nil where AsksResize is false.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -41,6 +42,8 @@ type Failed struct {
 	// Disruption is the reason for a DisruptionTarget condition; empty: none. Say it where somebody may count the
 	// pod's end against a budget of failures: Job controllers look for it.
 	Disruption string `json:"disruption,omitempty"`
+	// Rejected says that the node never ran the pod: it has no containers to speak of.
+	Rejected bool `json:"rejected,omitempty"`
 	// GraceSeconds is what containers get to end; nil: the pod's own.
 	GraceSeconds *int64 `json:"grace,omitempty"`
 }
@@ -49,6 +52,15 @@ type Failed struct {
 type PodStop struct {
 	GraceSeconds int64     `json:"grace"`
 	Deadline     time.Time `json:"deadline"` // SIGKILL from here on
+}
+
+// Event is what the user is told of a pod that the node ended.
+func (f *Failed) Event() (eventType, reason, message string) {
+	eventType = v1.EventTypeWarning
+	if f.Reason == deadlineExceeded {
+		eventType = v1.EventTypeNormal
+	}
+	return eventType, f.Reason, strings.TrimPrefix(f.Message, rejectedPrefix)
 }
 
 // ContainerFacts is what must be remembered of one container of the spec.
@@ -89,6 +101,7 @@ const (
 	StopResize   StopReason = "resize"    // its resources changed, and its resizePolicy wants a restart for that
 	StopAll      StopReason = "all"       // another container's end asked for the restart of all
 	StopAsked    StopReason = "asked"     // its own end asked for the restart of all
+	StopLost     StopReason = "lost"      // so it did, but whether that was done is not remembered
 )
 
 // ContainerStop is the end of one attempt, decided by the node.

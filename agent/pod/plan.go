@@ -93,7 +93,11 @@ func newPlanner(d Desired, o Observed, now time.Time) *planner {
 		p.facts.Finished = cmp.Or(finalPhase(p.d.Previous.Phase), finalPhase(p.pod.Status.Phase))
 	}
 	p.grant()
+	if d.End != nil && p.facts.Finished == "" && p.facts.Failed == nil {
+		p.facts.Failed = d.End
+	}
 	p.units = unitsOf(p)
+	p.forgetAsked()
 	return p
 }
 
@@ -124,7 +128,7 @@ func (p *planner) live() {
 		return
 	case p.overDeadline():
 		p.facts.Failed = &Failed{
-			Reason:  "DeadlineExceeded",
+			Reason:  deadlineExceeded,
 			Message: "Pod was active on the node longer than the specified deadline",
 		}
 	}
@@ -143,6 +147,8 @@ func (p *planner) live() {
 	}
 	p.advance()
 }
+
+const deadlineExceeded = "DeadlineExceeded"
 
 // overDeadline also asks to be woken when the deadline comes.
 func (p *planner) overDeadline() bool {

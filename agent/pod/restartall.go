@@ -79,7 +79,24 @@ func matchingRule(c *v1.Container, code int) *v1.ContainerRestartRule {
 // endedForAll says that c ended, or counts as ended, so that all containers start anew.
 func endedForAll(u *unit, c *Container) bool {
 	s := u.facts.Stop
-	return s != nil && s.Attempt == c.Attempt && (s.Reason == StopAll || s.Reason == StopAsked)
+	return s != nil && s.Attempt == c.Attempt && (s.Reason == StopAll || s.Reason == StopAsked || s.Reason == StopLost)
+}
+
+// forgetAsked keeps a lost memory from being a reason to kill: ends from before it began ask for a restart of themselves alone.
+func (p *planner) forgetAsked() {
+	if !p.o.Facts.StartTime.IsZero() {
+		return
+	}
+	for _, u := range p.units {
+		c := u.newest()
+		if u.kind == Ephemeral || c == nil || c.State != Exited {
+			continue
+		}
+		if r := matchingRule(u.spec, exitCode(u, c)); r != nil && r.Action == v1.ContainerRestartRuleActionRestartAllContainers {
+			u.facts.Stop = &ContainerStop{Attempt: c.Attempt, Reason: StopLost, Deadline: p.now}
+			p.save(u)
+		}
+	}
 }
 
 // allRestarting is the condition that shows a restart of all containers. It is left out of pods that never had one.

@@ -24,6 +24,9 @@ func (p *planner) status() v1.PodStatus {
 	} else if s.Phase == v1.PodFailed {
 		s.Reason, s.Message = prev.Reason, prev.Message
 	}
+	if f := p.facts.Failed; f != nil && f.Rejected && len(p.o.Containers) == 0 {
+		return s // as Kubernetes has it: nothing but why
+	}
 	for _, u := range p.units {
 		cs := p.containerStatus(u)
 		switch u.kind {

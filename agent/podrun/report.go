@@ -81,7 +81,7 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 	}
 	w.waitingEvents(d.Previous, r.Status)
 	if f := r.Facts.Failed; f != nil && o.Facts.Failed == nil {
-		w.event(v1.EventTypeNormal, f.Reason, f.Message)
+		w.event(f.Event())
 	}
 	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
 	w.probe(o, r.Probes)

@@ -27,6 +27,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"coracle/agent/pod"
 	"coracle/agent/probe"
 	"coracle/agent/store"
 	"coracle/agent/volume"
@@ -54,6 +55,12 @@ type Config struct {
 	HostIPs func() []string
 	// Allocatable is the node's, for resourceFieldRef; nil: empty.
 	Allocatable func() v1.ResourceList
+	// Node is the node's own object as last known, for labels and taints; nil, or a nil Node: pods are not turned away for them.
+	Node func() *v1.Node
+	// Admission is asked before a pod is run for the first time; a rejection fails the pod. Nil: only what pod.Occupancy knows counts.
+	Admission func(p *v1.Pod) *pod.Rejection
+	// UnsafeSysctls are those that pods may set beyond the safe ones.
+	UnsafeSysctls []string
 	// MemoryBytes of the machine, for OOM scores; 0: not known.
 	MemoryBytes int64
 	// ClusterDomain, such as cluster.local; nil: cluster.local.
@@ -79,8 +86,9 @@ type Runner struct {
 	workers map[types.UID]*worker
 	wg      sync.WaitGroup // of the workers
 
-	services serviceCache
-	probes   *probe.Probes
+	services  serviceCache
+	admission admission
+	probes    *probe.Probes
 }
 
 // New checks the configuration.

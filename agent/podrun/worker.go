@@ -49,6 +49,7 @@ type worker struct {
 	shared   *v1.Pod         // the pod, for jobs
 	killing  map[string]bool // container ids whose end was announced
 	view     PodView
+	end      *pod.Failed // why the node ends the pod
 
 	// Below: the worker's goroutine only.
 	pod          *v1.Pod // as last assigned; nil: never seen by this run
@@ -63,6 +64,8 @@ type worker struct {
 	lastDone     map[string]bool     // steps of the last round that ended well
 	lastErr      string
 	observeFails int
+	admitted     bool      // it is decided whether the node runs the pod
+	doubt        time.Time // until when a rejection may still turn out wrong
 }
 
 // failure is the back-off of one step.
@@ -136,6 +139,9 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 		desired, known := w.desired()
 		if !known {
 			return time.Time{}, false
+		}
+		if again := w.admit(&desired); !again.IsZero() {
+			return again, false
 		}
 		observed, err := w.observe(ctx, desired)
 		if err != nil {
@@ -224,6 +230,9 @@ func (w *worker) setPod(p *v1.Pod) {
 		w.log = w.r.cfg.Log.With("pod", p.Namespace+"/"+p.Name, "uid", w.uid)
 	}
 	w.pod = p
+	if w.admitted && w.facts.Finished == "" {
+		w.r.occupy(p)
+	}
 	named := sourcesOf(p)
 	w.mu.Lock()
 	w.sources, w.shared = named, p
@@ -254,6 +263,9 @@ func (w *worker) remember(f pod.Facts) error {
 		return err
 	}
 	w.facts, w.factsRaw = f, raw
+	if f.Finished != "" {
+		w.r.vacate(w.uid)
+	}
 	return nil
 }
 
@@ -282,6 +294,7 @@ func (w *worker) clear(ctx context.Context) error {
 	if err := w.r.cfg.Store.DeleteFact(factsBucket, string(w.uid)); err != nil {
 		return err
 	}
+	w.r.vacate(w.uid)
 	w.r.cfg.Outbox.Forget(w.uid)
 	w.r.probes.SetTargets(w.uid, "", nil)
 	return nil

@@ -1,0 +1,136 @@
+package podrun
+
+import (
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/pod"
+)
+
+// admission keeps the books that pod.Occupancy decides upon, for all workers.
+type admission struct {
+	mu     sync.Mutex
+	books  pod.Occupancy
+	loaded bool
+}
+
+// preempted is the end of a pod that makes room for a critical one.
+var preempted = pod.Failed{
+	Reason: "Preempting", Message: "Preempted in order to admit critical pod", Disruption: v1.PodReasonTerminationByKubelet,
+}
+
+// admit takes a new pod in, or says why not. Pods that must go for it are told to end.
+func (r *Runner) admit(p *v1.Pod) *pod.Rejection {
+	if r.cfg.Admission != nil {
+		if rejected := r.cfg.Admission(p); rejected != nil {
+			return rejected
+		}
+	}
+	a := &r.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.loadBooks()
+	a.books.Allocatable, a.books.UnsafeSysctls = r.cfg.Allocatable(), r.cfg.UnsafeSysctls
+	if r.cfg.Node != nil {
+		a.books.Node = r.cfg.Node()
+	}
+	rejected, victims := a.books.Admit(p)
+	if rejected != nil {
+		return rejected
+	}
+	for _, v := range victims {
+		a.books.Leave(v.UID)
+		r.End(v.UID, preempted)
+	}
+	a.books.Take(p)
+	return nil
+}
+
+// loadBooks counts in what an earlier run of the agent has admitted; the lock is held. Their workers may not have begun yet.
+func (r *Runner) loadBooks() {
+	if r.admission.loaded {
+		return
+	}
+	r.admission.loaded = true
+	facts := r.cfg.Store.Facts(factsBucket)
+	for _, p := range r.cfg.Store.Pods() {
+		f, err := pod.DecodeFacts(facts[string(p.UID)])
+		if (err == nil && !f.StartTime.IsZero() || p.Status.StartTime != nil) && f.Finished == "" && !pod.Final(p.Status.Phase) {
+			r.admission.books.Take(p)
+		}
+	}
+}
+
+// occupy counts a pod in that was admitted before, or that has changed.
+func (r *Runner) occupy(p *v1.Pod) {
+	r.admission.mu.Lock()
+	defer r.admission.mu.Unlock()
+	r.loadBooks()
+	r.admission.books.Take(p)
+}
+
+func (r *Runner) vacate(uid types.UID) {
+	r.admission.mu.Lock()
+	defer r.admission.mu.Unlock()
+	r.admission.books.Leave(uid)
+}
+
+// End has the node end a pod for good, for a reason of the node's own: eviction, preemption, its shutdown. The pod fails
+// with f's reason and message once its containers have ended. It reports whether there is such a pod. A pod that has
+// failed already keeps its first reason. What is asked is durable with the pod's next look, which begins at once.
+func (r *Runner) End(uid types.UID, f pod.Failed) bool {
+	w := r.find(uid)
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	if w.end == nil {
+		w.end = &f
+	}
+	w.mu.Unlock()
+	w.wake(causeOther)
+	return true
+}
+
+// affinityDoubt is how long the labels that a pod asks for may be on their way: a label and a pod that needs it are often made
+// one right after the other, and reach the node in any order.
+const affinityDoubt = 3 * time.Second
+
+// admit decides once whether this node runs the pod at all; Plan ends it where it does not. again is when to ask again; zero: it is decided.
+func (w *worker) admit(d *pod.Desired) (again time.Time) {
+	if d.Pod == nil || d.Removed {
+		return time.Time{}
+	}
+	w.mu.Lock()
+	d.End = w.end
+	w.mu.Unlock()
+	if w.admitted {
+		return time.Time{}
+	}
+	w.loadFacts()
+	p := d.Pod
+	if !w.facts.StartTime.IsZero() || p.Status.StartTime != nil || p.DeletionTimestamp != nil || pod.Final(p.Status.Phase) {
+		w.admitted = true
+		if w.facts.Finished == "" && !pod.Final(p.Status.Phase) {
+			w.r.occupy(p)
+		}
+		return time.Time{}
+	}
+	rejected := w.r.admit(p)
+	now := time.Now()
+	switch {
+	case rejected == nil:
+		w.admitted = true
+		return time.Time{}
+	case rejected.Reason == pod.AdmissionNodeAffinity && w.doubt.IsZero():
+		w.doubt = now.Add(affinityDoubt)
+		return w.doubt
+	case rejected.Reason == pod.AdmissionNodeAffinity && now.Before(w.doubt):
+		return w.doubt
+	}
+	d.End = rejected.Failed()
+	return time.Time{}
+}
