@@ -39,8 +39,8 @@ type ExecSpec struct {
 // ErrTimeout is what Exec returns when ExecSpec.Timeout is over; the command was killed.
 var ErrTimeout = errors.New("command timed out")
 
-// drainTimeout is how long the output of a command may take to arrive after its end: a child
-// that it left may hold the other end for ever.
+// drainTimeout is how long the output of a command may be silent after its end: a child that
+// it left may hold the other end for ever. Time that whoever reads the output takes does not count.
 const drainTimeout = 10 * time.Second
 
 // Exec runs a command in a running container and returns its exit code. A command that cannot
@@ -106,7 +106,8 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	if spec.TTY {
 		options, stderr = append(options, cio.WithTerminal), nil
 	}
-	options = append(options, cio.WithStreams(in, spec.Stdout, stderr))
+	output := &flow{at: time.Now()}
+	options = append(options, cio.WithStreams(in, output.writer(spec.Stdout), output.writer(stderr)))
 	exec, err := task.Exec(ctx, execID, process, cio.NewCreator(options...))
 	if err != nil {
 		return 0, r.execError(err)
@@ -125,10 +126,10 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	if err := exec.Start(ctx); err != nil {
 		return 0, r.execError(err)
 	}
-	return r.awaitExec(ctx, exec, exited, stdin.ended, spec)
+	return r.awaitExec(ctx, exec, exited, stdin.ended, output, spec)
 }
 
-func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited <-chan containerd.ExitStatus, inputEnded <-chan struct{}, spec ExecSpec) (int, error) {
+func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited <-chan containerd.ExitStatus, inputEnded <-chan struct{}, output *flow, spec ExecSpec) (int, error) {
 	var timeout <-chan time.Time
 	if spec.Timeout > 0 {
 		timer := time.NewTimer(spec.Timeout)
@@ -159,22 +160,12 @@ func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited
 			if err != nil {
 				return 0, classify(err)
 			}
-			drain(exec.IO())
+			drain(exec.IO(), output)
 			return int(code), nil
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
 	}
-}
-
-// drain waits until the output has been copied, but not for ever.
-func drain(streams cio.IO) {
-	if streams == nil {
-		return
-	}
-	stop := time.AfterFunc(drainTimeout, streams.Cancel)
-	defer stop.Stop()
-	streams.Wait()
 }
 
 // execError separates what the OCI runtime said of the command from containerd's being away.

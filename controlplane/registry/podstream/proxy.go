@@ -40,7 +40,11 @@ func reverse(scheme, host, path string, dial func(ctx context.Context) (net.Conn
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true, // a kept connection would be a stream to the node for nobody
 	}
-	location := &url.URL{Scheme: scheme, Host: host, Path: utilnet.JoinPreservingTrailingSlash("/", path)}
+	// Without a path and its slash the handler sends the client to the one with it, or relative links would lead elsewhere.
+	if path != "" {
+		path = utilnet.JoinPreservingTrailingSlash("/", path)
+	}
+	location := &url.URL{Scheme: scheme, Host: host, Path: path}
 	handler := utilproxy.NewUpgradeAwareHandler(location, transport, true, false, utilproxy.NewErrorResponder(responder))
 	handler.UseLocationHost = false
 	return handler
