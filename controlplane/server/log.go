@@ -7,14 +7,19 @@ import (
 	"sync"
 
 	"k8s.io/klog/v2"
+
+	"coracle/controlplane/etcd/clientlog"
 )
 
-// captureLogs sends what the Kubernetes libraries log to log: errors and warnings as they are, the rest, which tells of
-// every controller that starts, as debug.
+// captureLogs sends what the Kubernetes libraries, and their clients of etcd, log to log: errors and warnings as they are, the
+// rest, which tells of every controller that starts, as debug.
 //
 // The libraries have one logger for the process: where several control planes run in one, it is the first one's.
 func captureLogs(log *slog.Logger) {
-	captured.Do(func() { klog.SetSlogLogger(slog.New(quieter{log.Handler()})) })
+	captured.Do(func() {
+		klog.SetSlogLogger(slog.New(quieter{log.Handler()}))
+		clientlog.To(log)
+	})
 }
 
 var captured sync.Once
@@ -23,7 +28,11 @@ var captured sync.Once
 // a stream.
 var abandoned = []string{"http: Handler timeout", "use of closed network connection"}
 
-// quieter lowers info, and clients that went away, to debug.
+// reconnects is in what gRPC says at each try to connect, for each of some fifty clients of etcd. The requests that fail
+// meanwhile are told by clientlog.
+const reconnects = "grpc: addrConn.createTransport failed to connect"
+
+// quieter lowers info, clients that went away, and tries to connect, to debug.
 type quieter struct{ slog.Handler }
 
 func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
@@ -32,6 +41,9 @@ func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = lowered(r.Level)
+	if strings.Contains(r.Message, reconnects) {
+		r.Level = slog.LevelDebug
+	}
 	r.Attrs(func(a slog.Attr) bool {
 		for _, text := range abandoned {
 			if strings.Contains(a.Value.String(), text) {
