@@ -3,6 +3,7 @@ package podrun
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -220,6 +221,10 @@ func (w *worker) warn(list []error) {
 		if text := err.Error(); text != w.lastErr {
 			w.lastErr = text
 			w.log.Warn("volume content left as it was", "err", err)
+			var setup *volume.SetupError
+			if errors.As(err, &setup) {
+				w.mountEvents(err)
+			}
 		}
 	}
 }
