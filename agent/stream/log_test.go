@@ -157,7 +157,7 @@ func TestFollowAcrossRotations(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i%40 == 0 {
+		if i%5 == 0 {
 			_ = f.Close()
 			if err := os.Rename(path, fmt.Sprintf("%s.20260102-030405.%09d", path, i)); err != nil {
 				t.Fatal(err)

@@ -94,9 +94,14 @@ func (r *reader) open(name string, offset int64) error {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return errors.Join(fmt.Errorf("open log: %w", err), f.Close())
 	}
+	r.begin(f)
+	return nil
+}
+
+// begin reads on in this file.
+func (r *reader) begin(f *os.File) {
 	r.close()
 	r.file, r.start, r.end, r.skip = f, 0, 0, false
-	return nil
 }
 
 // next returns the next whole entry, valid until the next call; io.EOF where there is none yet.
@@ -146,33 +151,63 @@ func (r *reader) advance() (bool, error) {
 	if current, err := os.Stat(r.path); err == nil && os.SameFile(mine, current) {
 		return false, nil
 	}
-	files, err := logFiles(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // between the rename and the new file, or all removed with the pod
-	}
-	if err != nil {
-		return false, fmt.Errorf("list logs: %w", err)
-	}
-	next := files[0] // ours was pruned already: go on with the oldest that is left
-	for i, name := range files {
-		if info, err := os.Stat(name); err == nil && os.SameFile(mine, info) {
-			if i+1 == len(files) {
-				return false, nil
-			}
-			next = files[i+1]
-		}
+	next, err := r.after(mine)
+	if err != nil || next == "" {
+		return false, err
 	}
 	// What was written between our last read and the rename comes first.
 	if line, err := r.more(); err != nil || line {
 		return line, err
 	}
-	if err := r.open(next, 0); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return true, nil // rotated again meanwhile: look again
-		}
-		return false, err
+	f, err := os.Open(next)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // rotated again meanwhile: look again
 	}
+	if err != nil {
+		return false, fmt.Errorf("open log: %w", err)
+	}
+	// The name of the file being written stands for another one after each rotation: what was opened must still be
+	// what follows ours.
+	if next, err = r.after(mine); err == nil && !sameFile(f, next) {
+		_ = f.Close() // it was only read
+		return true, nil
+	}
+	if err != nil {
+		return false, errors.Join(err, f.Close())
+	}
+	r.begin(f)
 	return true, nil
+}
+
+// after names the file that follows ours, as far as names go: "" where there is none yet.
+func (r *reader) after(mine fs.FileInfo) (string, error) {
+	files, err := logFiles(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // between the rename and the new file, or all removed with the pod
+	}
+	if err != nil {
+		return "", fmt.Errorf("list logs: %w", err)
+	}
+	for i, name := range files {
+		if info, err := os.Stat(name); err != nil || !os.SameFile(mine, info) {
+			continue
+		}
+		if i+1 == len(files) {
+			return "", nil
+		}
+		return files[i+1], nil
+	}
+	return files[0], nil // ours was pruned already: go on with the oldest that is left
+}
+
+// sameFile says whether the open file is the one that has this name now.
+func sameFile(f *os.File, name string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(name)
+	return err == nil && os.SameFile(a, b)
 }
 
 // more says whether the file has grown since it was read to its end.
