@@ -26,6 +26,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,11 +92,11 @@ func New(cfg Config) (*CNI, error) {
 			return nil, fmt.Errorf("make CNI cache: %w", err)
 		}
 	}
-	exec := &invoke.DefaultExec{
+	exec := &pluginExec{invoke.DefaultExec{
 		// What a plugin says on stderr comes back in its error; it does not belong in the agent's journal.
 		RawExec:       &invoke.RawExec{Stderr: io.Discard},
 		PluginDecoder: version.PluginDecoder{},
-	}
+	}}
 	c := &CNI{
 		cfg:    cfg,
 		lib:    libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.CacheDir, exec),
@@ -107,6 +109,18 @@ func New(cfg Config) (*CNI, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// pluginExec runs plugins on one core each: nearly all are Go programs that live for milliseconds, and threads that
+// they start and end at once cost more than what they do. Where the agent's environment says otherwise, that holds.
+type pluginExec struct{ invoke.DefaultExec }
+
+// ExecPlugin implements invoke.Exec.
+func (e *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	if !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") }) {
+		environ = append(slices.Clip(environ), "GOMAXPROCS=1")
+	}
+	return e.DefaultExec.ExecPlugin(ctx, path, stdin, environ)
 }
 
 // Ready says whether a pod could be attached now: a conflist is there and its plugins are.
