@@ -110,6 +110,7 @@ func (m *Images) remove(ctx context.Context, names []string) error {
 		}
 		m.mu.Lock()
 		delete(m.used, name)
+		delete(m.seen, name)
 		m.mu.Unlock()
 	}
 	return errors.Join(errs...)

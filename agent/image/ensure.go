@@ -94,6 +94,9 @@ func (m *Images) Ensure(ctx context.Context, req Request) (Image, error) {
 
 // present is the image whole and unpacked, without asking a registry.
 func (m *Images) present(ctx context.Context, name string) (Image, error) {
+	if img, ok := m.recent(name); ok {
+		return img, nil
+	}
 	img, err := m.get(ctx, name)
 	if err != nil {
 		return Image{}, err
@@ -107,6 +110,7 @@ func (m *Images) present(ctx context.Context, name string) (Image, error) {
 			return Image{}, err
 		}
 	}
+	m.saw(name, img)
 	return img, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -75,6 +76,7 @@ type Images struct {
 	flights map[string]*flight
 	known   map[string]Image // by target digest: configurations are immutable
 	used    map[string]time.Time
+	seen    map[string]sighting // by name: found whole a moment ago
 }
 
 // New connects lazily: containerd need not be there yet.
@@ -113,6 +115,7 @@ func New(cfg Config) (*Images, error) {
 		flights: map[string]*flight{},
 		known:   map[string]Image{},
 		used:    map[string]time.Time{},
+		seen:    map[string]sighting{},
 	}, nil
 }
 
@@ -159,7 +162,41 @@ func (m *Images) Get(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	if img, ok := m.recent(name); ok {
+		return img, nil
+	}
 	return m.get(m.context(ctx), name)
+}
+
+// seenFor is how long an image that was found whole is taken to be so: pods that start together do not each ask
+// containerd four times. Where somebody else removes the image meanwhile, making the container says so.
+const seenFor = time.Second
+
+type sighting struct {
+	img Image
+	at  time.Time
+}
+
+func (m *Images) recent(name string) (Image, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.seen[name]
+	return s.img, ok && time.Since(s.at) < seenFor
+}
+
+// saw remembers an image that is whole, and forgets what is old.
+func (m *Images) saw(name string, img Image) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.seen, func(_ string, s sighting) bool { return time.Since(s.at) >= seenFor })
+	m.seen[name] = sighting{img, time.Now()}
+}
+
+// lost forgets a sighting, because the name leads to something else now, or to nothing.
+func (m *Images) lost(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.seen, name)
 }
 
 func (m *Images) get(ctx context.Context, name string) (Image, error) {

@@ -48,6 +48,7 @@ func (m *Images) pull(ctx context.Context, f *flight, creds []Credential) (Image
 		creds = []Credential{{}}
 	}
 	var refused []error
+	defer m.lost(f.name) // a tag may lead elsewhere now
 	for _, cred := range creds {
 		err := m.resume(ctx, f, cred)
 		if err == nil {
