@@ -39,6 +39,9 @@ const (
 	sequenceBlock = 10000
 	// flushDelay is how long an acknowledgement may take before a pending status is written down.
 	flushDelay = 2 * time.Second
+	// holdInterim is how long the first word of a new pod waits when it says no more than that containers are being
+	// made: most pods run by then, and the control plane is spared one of two writes.
+	holdInterim = 2 * time.Second
 	// maxEvents bounds the memory of a node that cannot reach its control plane; the oldest are dropped.
 	maxEvents = 1000
 )
@@ -63,6 +66,7 @@ type Outbox struct {
 	reserved uint64 // sequences below it may be used
 	pods     map[types.UID]*podEntry
 	node     *nodeEntry
+	mirrors  *mirrorEntry           // nil: nothing was said of them
 	events   map[string]*eventEntry // by namespace/name
 	stale    []string               // uids whose written-down status has been acknowledged
 }
@@ -70,9 +74,12 @@ type Outbox struct {
 type podEntry struct {
 	msg       *nodev1.PodStatus // the latest said
 	status    v1.PodStatus
+	said      time.Time   // when msg was
+	hold      *time.Timer // set while msg is held back
 	acked     bool
 	written   bool // msg is in the store
 	forgotten bool
+	local     bool // never sent
 }
 
 type nodeEntry struct {
@@ -162,6 +169,7 @@ func (o *Outbox) SetPod(uid types.UID, namespace, name string, status v1.PodStat
 	if e != nil && e.msg.Released == released && bytes.Equal(e.msg.Status, data) {
 		return
 	}
+	held := (e == nil || e.hold != nil) && !released && interim(&status)
 	if e == nil {
 		e = &podEntry{}
 		o.pods[uid] = e
@@ -171,12 +179,53 @@ func (o *Outbox) SetPod(uid types.UID, namespace, name string, status v1.PodStat
 		Sequence: o.take(), Status: data, Released: released,
 	}
 	status.DeepCopyInto(&e.status)
-	e.acked = false
+	e.acked, e.said = false, time.Now()
+	if held {
+		if e.hold == nil {
+			e.hold = time.AfterFunc(holdInterim, func() { o.sayHeld(e) })
+		}
+		return
+	}
+	if e.hold != nil {
+		e.hold.Stop()
+		e.hold = nil
+	}
 	if released || e.written || status.Phase == v1.PodSucceeded || status.Phase == v1.PodFailed {
 		o.write(uid, e)
 	} else {
 		signal(o.dirty)
 	}
+	signal(o.changed)
+}
+
+// interim says whether a status tells no more than that the pod's containers are being made.
+func interim(s *v1.PodStatus) bool {
+	if s.Phase != v1.PodPending || len(s.ContainerStatuses) == 0 {
+		return false
+	}
+	for _, list := range [][]v1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses} {
+		for i := range list {
+			wait := list[i].State.Waiting
+			if wait == nil || wait.Reason != "ContainerCreating" && wait.Reason != "PodInitializing" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sayHeld lets a status go that was held back, unless another has been said since.
+func (o *Outbox) sayHeld(e *podEntry) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e.hold == nil {
+		return
+	}
+	e.hold = nil
+	e.msg = proto.CloneOf(e.msg)
+	e.msg.Sequence = o.take() // later ones may have been sent
+	e.said = time.Now()
+	signal(o.dirty)
 	signal(o.changed)
 }
 
@@ -278,12 +327,15 @@ func (o *Outbox) Pending(after uint64) ([]*nodev1.AgentMessage, uint64) {
 	var items []item
 	o.mu.Lock()
 	for _, e := range o.pods {
-		if !e.acked && e.msg.Sequence > after {
+		if !e.acked && e.hold == nil && e.msg.Sequence > after {
 			items = append(items, item{e.msg.Sequence, &nodev1.AgentMessage{Message: &nodev1.AgentMessage_PodStatus{PodStatus: e.msg}}})
 		}
 	}
 	if o.node != nil && !o.node.acked && o.node.msg.Sequence > after {
 		items = append(items, item{o.node.msg.Sequence, &nodev1.AgentMessage{Message: &nodev1.AgentMessage_NodeStatus{NodeStatus: o.node.msg}}})
+	}
+	if m := o.mirrors; m != nil && !m.acked && m.msg.Sequence > after {
+		items = append(items, item{m.msg.Sequence, &nodev1.AgentMessage{Message: &nodev1.AgentMessage_MirrorPods{MirrorPods: m.msg}}})
 	}
 	for _, e := range o.events {
 		if e.msg.Sequence > after {
@@ -299,9 +351,16 @@ func (o *Outbox) Pending(after uint64) ([]*nodev1.AgentMessage, uint64) {
 	return out, after
 }
 
-// Empty is true when all that was said has been acknowledged.
+// Empty is true when all that was said has been acknowledged, also what is held back for a moment.
 func (o *Outbox) Empty() bool {
 	msgs, _ := o.Pending(0)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.pods {
+		if e.hold != nil {
+			return false
+		}
+	}
 	return len(msgs) == 0
 }
 
@@ -328,6 +387,10 @@ func (o *Outbox) Ack(ack *nodev1.StatusAck) {
 		if o.node != nil && o.node.msg.Sequence <= ack.GetSequence() {
 			o.node.acked = true
 		}
+	case nodev1.StatusAck_MIRRORS:
+		if o.mirrors != nil && o.mirrors.msg.Sequence <= ack.GetSequence() {
+			o.mirrors.acked = true
+		}
 	case nodev1.StatusAck_EVENT:
 		for k, e := range o.events {
 			if e.msg.Sequence == ack.GetSequence() {
@@ -347,6 +410,9 @@ func (o *Outbox) Resend() {
 		o.node.msg = &nodev1.NodeStatus{Sequence: o.take(), Node: o.node.msg.Node}
 		o.node.acked = false
 	}
+	if o.mirrors != nil {
+		o.mirrors = &mirrorEntry{msg: &nodev1.MirrorPods{Sequence: o.take(), Pods: o.mirrors.msg.Pods}}
+	}
 	for _, e := range o.pods {
 		o.again(e)
 	}
@@ -365,7 +431,7 @@ func (o *Outbox) Again(uid types.UID) {
 }
 
 func (o *Outbox) again(e *podEntry) {
-	if !e.acked {
+	if !e.acked || e.local {
 		return
 	}
 	e.msg = proto.CloneOf(e.msg)
@@ -378,7 +444,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			o.flush()
+			o.flush(time.Time{})
 			return nil
 		case <-o.dirty:
 		}
@@ -386,21 +452,28 @@ func (o *Outbox) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			o.flush()
+			o.flush(time.Time{})
 			return nil
 		case <-t.C:
-			o.flush()
+			o.flush(time.Now())
 		}
 	}
 }
 
-func (o *Outbox) flush() {
+// flush writes down what has waited for flushDelay by now; what was said since then gets its own chance. The zero time
+// is for the end, when everything is due.
+func (o *Outbox) flush(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for uid, e := range o.pods {
-		if !e.acked && !e.written {
-			o.write(uid, e)
+		if e.acked || e.written || e.hold != nil && !now.IsZero() {
+			continue
 		}
+		if !now.IsZero() && now.Sub(e.said) < flushDelay {
+			signal(o.dirty)
+			continue
+		}
+		o.write(uid, e)
 	}
 	var gone []string
 	for _, uid := range o.stale {

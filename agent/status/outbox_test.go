@@ -183,6 +183,56 @@ func TestAConnectedNodeWritesNothing(t *testing.T) {
 	})
 }
 
+// What a new pod says first is kept for a moment, because most run before it is over.
+func TestInterimStatusIsHeldBack(t *testing.T) {
+	creating := func(ip string) v1.PodStatus {
+		s := phase(v1.PodPending, ip)
+		s.ContainerStatuses = []v1.ContainerStatus{{Name: "main", State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}}}
+		return s
+	}
+	pulling := creating("")
+	pulling.ContainerStatuses[0].State.Waiting.Reason = "ErrImagePull"
+	for name, test := range map[string]struct {
+		say  []v1.PodStatus
+		wait time.Duration
+		want int // messages
+	}{
+		"held":                    {[]v1.PodStatus{creating("a"), creating("b")}, holdInterim / 2, 0},
+		"said in the end":         {[]v1.PodStatus{creating("a"), creating("b")}, holdInterim, 1},
+		"running comes first":     {[]v1.PodStatus{creating("a"), phase(v1.PodRunning, "")}, 0, 1},
+		"trouble is said at once": {[]v1.PodStatus{pulling}, 0, 1},
+		"trouble comes first":     {[]v1.PodStatus{creating("a"), pulling}, 0, 1},
+		"not held a second time":  {[]v1.PodStatus{pulling, creating("a")}, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := open(t, newDisk())
+				for _, s := range test.say {
+					o.SetPod("u", "d", "web", s, false)
+				}
+				o.SetPod("other", "d", "db", phase(v1.PodRunning, ""), false)
+				_, sent := o.Pending(0) // the other's sequence is above the held one's
+				time.Sleep(test.wait)
+				synctest.Wait()
+				msgs, _ := o.Pending(0)
+				if got := podsOf(msgs)["u"]; (got != nil) != (test.want == 1) {
+					t.Fatalf("pending: %v", got)
+				}
+				if msgs, _ := o.Pending(sent); test.wait == holdInterim && len(msgs) != 1 {
+					t.Errorf("a reader that has heard of others does not hear of it: %v", msgs)
+				}
+				if o.Empty() {
+					t.Error("empty, though nothing was acknowledged")
+				}
+				last, _, _ := o.Last("u")
+				if want := test.say[len(test.say)-1]; last.PodIP != want.PodIP || last.Phase != want.Phase {
+					t.Errorf("last said %v", last)
+				}
+			})
+		})
+	}
+}
+
 func TestAFullDiskDoesNotSilenceTheNode(t *testing.T) {
 	d := newDisk()
 	o := open(t, d)
@@ -265,7 +315,7 @@ func TestOutboxUnderKills(t *testing.T) {
 					delete(ended, types.UID(uid))
 				}
 			},
-			"flush": func(*rapid.T) { o.flush() },
+			"flush": func(*rapid.T) { o.flush(time.Time{}) },
 			"kill":  func(rt *rapid.T) { o = open(rt, d) },
 			"": func(rt *rapid.T) {
 				for uid, ip := range ended {
