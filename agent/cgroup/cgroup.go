@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -152,7 +153,7 @@ func (c *Cgroups) ensurePod(ctx context.Context, pod *v1.Pod, loosen bool) (pare
 		err = c.ensureLegacy(dir, limits, loosen)
 	}
 	if err == nil {
-		err = c.balance(ctx)
+		err = c.balance(ctx, qos)
 	}
 	if err != nil {
 		return "", fmt.Errorf("make cgroup of pod %s: %w", pod.UID, err)
@@ -178,11 +179,13 @@ func (c *Cgroups) RemovePod(ctx context.Context, uid types.UID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
-	removed := false
+	var changed []string
 	for _, qos := range classes {
 		for _, path := range c.paths(qos, name) {
 			did, err := removeTree(ctx, path)
-			removed = removed || did
+			if did && !slices.Contains(changed, qos) {
+				changed = append(changed, qos)
+			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("remove cgroup of pod %s: %w", uid, err))
 			}
@@ -191,8 +194,8 @@ func (c *Cgroups) RemovePod(ctx context.Context, uid types.UID) error {
 	if len(errs) == 0 && c.systemd {
 		errs = append(errs, c.stopSlices(ctx, name))
 	}
-	if removed {
-		errs = append(errs, c.balance(ctx))
+	for _, qos := range changed {
+		errs = append(errs, c.balance(ctx, qos))
 	}
 	return errors.Join(errs...)
 }
