@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"coracle/internal/testport"
 )
 
 func TestBadObjects(t *testing.T) {
@@ -53,13 +55,13 @@ func TestBadPods(t *testing.T) {
 	s.apply(fmt.Sprintf(manifest, "too-big", "Always", s.image, "[sleep, '60']", ", resources: {requests: {cpu: 4000}}"))
 
 	s.waitPod("no-image", 60*time.Second, waitingReason("ImagePullBackOff"))
-	s.wantContains(s.do("describe", "pod", "no-image"), "Failed to pull image", "nowhere", "not found", "Back-off pulling image")
+	s.says([]string{"describe", "pod", "no-image"}, "Failed to pull image", "nowhere", "not found", "Back-off pulling image")
 	s.waitPod("no-registry", 60*time.Second, waitingReason("ImagePullBackOff"))
-	s.wantContains(s.do("describe", "pod", "no-registry"), "connection refused")
+	s.says([]string{"describe", "pod", "no-registry"}, "connection refused")
 	s.waitPod("never-pull", 30*time.Second, waitingReason("ErrImageNeverPull"))
 	s.waitPod("bad-ref", 30*time.Second, waitingReason("InvalidImageName"))
 	s.waitPod("no-config", 30*time.Second, waitingReason("CreateContainerConfigError"))
-	s.wantContains(s.do("describe", "pod", "no-config"), `configmap "missing" not found`)
+	s.says([]string{"describe", "pod", "no-config"}, `configmap "missing" not found`)
 	p := s.waitPod("no-command", 30*time.Second, phase(corev1.PodFailed))
 	if end := p.Status.ContainerStatuses[0].State.Terminated; end == nil || end.Reason != "StartError" || end.ExitCode != 128 || !strings.Contains(end.Message, "/no/such/program") {
 		t.Errorf("a command that does not exist ended as %+v", end)
@@ -73,7 +75,7 @@ func TestBadPods(t *testing.T) {
 		return fmt.Errorf("no Unschedulable condition: %+v", p.Status.Conditions)
 	})
 	s.wantContains(p.Status.Conditions[0].Message, "0/1 nodes are available", "1 Insufficient cpu")
-	s.wantContains(s.do("describe", "pod", "too-big"), "FailedScheduling")
+	s.says([]string{"describe", "pod", "too-big"}, "FailedScheduling")
 
 	// The image appears: the next try of the back-off finds it, without anybody's help.
 	s.do("create", "configmap", "missing", "--from-literal=A=b")
@@ -95,7 +97,7 @@ func TestBadStarts(t *testing.T) {
 	dir := t.TempDir()
 	fails := func(code int, texts []string, argv ...string) {
 		t.Helper()
-		out, err := output(nil, "", append([]string{"timeout", "30"}, argv...)...)
+		out, err := output(nil, "", append([]string{"timeout", "120"}, argv...)...)
 		if exitCode(err) != code {
 			t.Errorf("%v: exit code %d, want %d: %v %s", argv, exitCode(err), code, err, out)
 			return
@@ -128,7 +130,7 @@ func TestBadStarts(t *testing.T) {
 	fails(2, []string{"has not joined", "coracle-agent join"}, agent, "run", "--config", own)
 
 	// A port in use; etcd away.
-	ports, err := freePorts(2)
+	ports, err := testport.Free(2)
 	if err != nil {
 		t.Fatal(err)
 	}

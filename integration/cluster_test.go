@@ -3,16 +3,19 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"coracle/internal/failpoint"
 	"coracle/internal/testimage"
+	"coracle/internal/testport"
 )
 
 // cluster is a whole Coracle on this machine: registry, containerd, control plane, log writer and agent, each a real
@@ -26,6 +29,7 @@ type cluster struct {
 	registry   string // HOST:PORT
 	image      string // busybox, in the registry
 	demo       string // the demo web server, in the registry
+	podNet     string // the first half of the pods' addresses
 	apiPort    int
 	gwPort     int
 
@@ -85,10 +89,11 @@ func (c *cluster) layOut() error {
 		return err
 	}
 	c.dir, c.node = dir, nodeName
-	ports, err := freePorts(3)
+	ports, err := testport.Free(3)
 	if err != nil {
 		return err
 	}
+	c.podNet = fmt.Sprintf("10.%d", 130+rand.IntN(80)) // by chance: another run of these tests on this machine hardly has the same
 	c.registry = fmt.Sprintf("127.0.0.1:%d", ports[0])
 	c.apiPort, c.gwPort = ports[1], ports[2]
 	c.image, c.demo = c.registry+"/busybox:1", c.registry+"/demo:1"
@@ -103,7 +108,7 @@ func (c *cluster) layOut() error {
 	c.control = newProcess(dir, "controlplane", binary("coracle-controlplane"), "serve",
 		"--data-dir", filepath.Join(dir, "controlplane"), "--kubeconfig", c.kubeconfig,
 		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
-		"--secure-port", fmt.Sprint(c.apiPort), "--gateway-port", fmt.Sprint(c.gwPort), "--pod-cidr", "10.211.0.0/16")
+		"--secure-port", fmt.Sprint(c.apiPort), "--gateway-port", fmt.Sprint(c.gwPort), "--pod-cidr", c.podNet+".0.0/16")
 	return c.layOutNode(dir)
 }
 
@@ -160,10 +165,14 @@ func (c *cluster) pushImages(ctx context.Context) error {
 	if err := testimage.Push(ctx, c.image, busybox); err != nil {
 		return err
 	}
-	return testimage.Push(ctx, c.demo, testimage.Spec{
+	return testimage.Push(ctx, c.demo, demoImage())
+}
+
+func demoImage() testimage.Spec {
+	return testimage.Spec{
 		Files:      map[string]testimage.File{"/demo": {Source: binary("coracle-demo")}},
 		Entrypoint: []string{"/demo"}, User: "65534",
-	})
+	}
 }
 
 // join makes a token on the control plane and spends it on the agent.
@@ -189,6 +198,12 @@ func (c *cluster) token(print string) (string, error) {
 func (c *cluster) kubectl(args ...string) (string, error) { return c.kubectlStdin("", args...) }
 
 func (c *cluster) kubectlStdin(stdin string, args ...string) (string, error) {
+	for i, arg := range args { // kubectl's own patience gets slack, too
+		if d, err := time.ParseDuration(strings.TrimPrefix(arg, "--timeout=")); err == nil && strings.HasPrefix(arg, "--timeout=") {
+			args = slices.Clone(args)
+			args[i] = "--timeout=" + (slack * d).String()
+		}
+	}
 	return output([]string{"KUBECONFIG=" + c.kubeconfig, "HOME=" + c.dir}, stdin, append([]string{binary("kubectl")}, args...)...)
 }
 
@@ -215,7 +230,12 @@ func (c *cluster) down() (left []string, err error) {
 			err = e
 		}
 	}
-	left = append(c.leftovers(), c.ownTraces()...)
+	_ = eventually(10*time.Second, func() error { // a shim ends a moment after its last container
+		if left = append(c.leftovers(), c.ownTraces()...); len(left) > 0 {
+			return errors.New(left[0])
+		}
+		return nil
+	})
 	for _, p := range []*process{c.logs, c.control, c.registryd, c.containerd} {
 		if p != nil && p.cmd != nil {
 			p.stop()
@@ -245,21 +265,12 @@ func (c *cluster) logTails(lines int) string {
 	return b.String()
 }
 
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
+// slack is how many times longer everything may take on a busy machine than the tests say, who speak of an idle one.
+const slack = 4
 
-// eventually asks until the answer is nil, and returns the last answer when the time is up.
+// eventually asks until the answer is nil, and returns the last answer when the time, with its slack, is up.
 func eventually(d time.Duration, ask func() error) error {
+	d *= slack
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -280,11 +291,18 @@ func eventually(d time.Duration, ask func() error) error {
 // get decodes one object as kubectl gives it.
 func (c *cluster) get(t testing.TB, into any, args ...string) {
 	t.Helper()
-	out, err := c.kubectl(append(append([]string{"get"}, args...), "-o", "json")...)
-	if err != nil {
+	if err := c.read(into, args...); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		t.Fatalf("kubectl get %v printed no JSON: %v\n%s", args, err, out)
+}
+
+func (c *cluster) read(into any, args ...string) error {
+	out, err := c.kubectl(append(append([]string{"get"}, args...), "-o", "json")...)
+	if err != nil {
+		return err
 	}
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		return fmt.Errorf("kubectl get %v printed no JSON: %w\n%s", args, err, out)
+	}
+	return nil
 }

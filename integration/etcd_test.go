@@ -20,6 +20,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"coracle/internal/testport"
 )
 
 // externalEtcd is a real etcd, a process of its own, that speaks TLS and wants client certificates.
@@ -71,7 +73,7 @@ func serveEtcd(config string) int {
 
 func startEtcd(t *testing.T) *externalEtcd {
 	t.Helper()
-	ports, err := freePorts(1)
+	ports, err := testport.Free(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +119,7 @@ func TestExternalEtcd(t *testing.T) {
 	store := startEtcd(t)
 	strangers := newAuthority(t, "strangers-ca")
 	cert, key := strangers.client("stranger")
-	ports, err := freePorts(2)
+	ports, err := testport.Free(2)
 	if err != nil {
 		t.Fatal(err)
 	}

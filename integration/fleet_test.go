@@ -63,13 +63,16 @@ func startFleet(t testing.TB, c *cluster, prefix string, n int) *fleet {
 	}
 	for _, node := range f.nodes {
 		f.work.Go(func() error {
-			if err := node.session(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("session of %s: %w", node.name, err)
+			var err error
+			for range 5 { // where the machine stood still for too long, the gateway has hung up
+				if err = node.session(ctx); ctx.Err() != nil {
+					return nil
+				}
 			}
-			return nil
+			return fmt.Errorf("session of %s: %w", node.name, err)
 		})
 	}
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(slack * 90 * time.Second)
 	for _, node := range f.nodes {
 		select {
 		case <-node.complete:
@@ -105,6 +108,8 @@ type simNode struct {
 	id       *identity.Identity
 	complete chan struct{}
 
+	completed sync.Once
+
 	mu       sync.Mutex
 	sequence uint64
 	pods     map[string]uint64 // by uid: sequence of the report that is not acknowledged
@@ -125,6 +130,9 @@ func (n *simNode) session(ctx context.Context) error {
 	if err := n.send(&nodev1.AgentMessage{Message: &nodev1.AgentMessage_Hello{Hello: &nodev1.Hello{Version: "simulated", BootId: n.name}}}); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	n.pods = map[string]uint64{} // it said that it holds nothing: all comes anew
+	n.mu.Unlock()
 	first, err := n.rpc.Recv()
 	if err != nil {
 		return err
@@ -173,7 +181,7 @@ func (n *simNode) receive() error {
 			}
 		case *nodev1.GatewayMessage_Complete:
 			if err = n.send(&nodev1.AgentMessage{Message: &nodev1.AgentMessage_Applied{Applied: &nodev1.Applied{N: m.Complete.GetN()}}}); err == nil && m.Complete.GetN() == 1 {
-				close(n.complete)
+				n.completed.Do(func() { close(n.complete) })
 			}
 		case *nodev1.GatewayMessage_StatusAck:
 			n.mu.Lock()

@@ -38,8 +38,8 @@ func TestKillAtEachStep(t *testing.T) {
 			s.waitReady(name)
 			s.killAt(when+" "+step, func() { s.do("delete", "pod", name, "--wait=false") })
 			s.eventually(60*time.Second, func() error {
-				if _, err := s.kubectl("get", "pod", name); err == nil {
-					return fmt.Errorf("killed %s %s: the pod is not gone", when, step)
+				if _, err := s.kubectl("get", "pod", name); err == nil || !strings.Contains(err.Error(), "not found") {
+					return fmt.Errorf("killed %s %s: the pod is not gone (%w)", when, step, err)
 				}
 				return nil
 			})

@@ -10,22 +10,29 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coracle/internal/testimage"
+	"coracle/internal/testport"
 )
 
 func TestRun(t *testing.T) {
 	s := newSpace(t)
-	s.wantContains(s.do("run", "web", "--image="+s.demo), "pod/web created")
+	image := s.registry + "/demo:" + s.name // which nobody has pulled
+	if err := testimage.Push(t.Context(), image, demoImage()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantContains(s.do("run", "web", "--image="+image), "pod/web created")
 	s.waitReady("web")
 
 	all := s.do("get", "pods", "-A", "-o", "wide")
 	s.wantContains(all, "NAMESPACE", "READY", "STATUS", "RESTARTS", "AGE", "NODE", "NOMINATED NODE", "READINESS GATES")
-	if !regexp.MustCompile(s.name + ` +web +1/1 +Running +0 +\d+s +10\.211\.\d+\.\d+ +` + nodeName + ` `).MatchString(all) {
+	if !regexp.MustCompile(s.name + ` +web +1/1 +Running +0 +[0-9ms]+ +` + regexp.QuoteMeta(s.podNet) + `\.\d+\.\d+ +` + nodeName + ` `).MatchString(all) {
 		t.Errorf("kubectl get pods -A -o wide printed:\n%s", all)
 	}
-	s.wantContains(s.do("describe", "pod", "web"), "Name:", "Node:", nodeName, "Status:           Running", "containerd://",
+	s.says([]string{"describe", "pod", "web"}, "Name:", "Node:", nodeName, "Status:           Running", "containerd://",
 		"Successfully assigned "+s.name+"/web to "+nodeName, "Pulling image", "Successfully pulled image", "Started")
-	s.wantContains(s.do("get", "events"), "LAST SEEN", "Scheduled", "Pulled", "Created", "Started", "pod/web")
-	s.wantContains(s.do("logs", "web"), "serving on :8080 as web")
+	s.says([]string{"get", "events"}, "LAST SEEN", "Scheduled", "Pulled", "Created", "Started", "pod/web")
+	s.says([]string{"logs", "web"}, "serving on :8080 as web")
 	s.wantContains(s.do("get", "nodes", "-o", "wide"), nodeName, "Ready", "containerd://")
 
 	s.wantContains(s.do("delete", "pod", "web"), "deleted")
@@ -44,7 +51,7 @@ func TestLogsFollow(t *testing.T) {
 			t.Errorf("logs -f printed:\n%s", got)
 		}
 	}
-	s.wantContains(s.do("logs", "talk", "--tail=1", "--timestamps", "--previous=false"), "T")
+	s.says([]string{"logs", "talk", "--tail=1", "--timestamps", "--previous=false"}, "T")
 	s.wantContains(s.refused("logs", "talk", "-c", "nobody"), "container nobody is not valid for pod talk")
 }
 
@@ -91,7 +98,7 @@ func TestPortForward(t *testing.T) {
 	s := newSpace(t)
 	s.do("run", "web", "--image="+s.demo)
 	s.waitReady("web")
-	ports, err := freePorts(1)
+	ports, err := testport.Free(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +108,7 @@ func TestPortForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer forward.stop()
-	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, Timeout: 30 * time.Second}
 	for range 5 { // several connections over one forward
 		s.eventually(20*time.Second, func() error {
 			answer, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", ports[0]))

@@ -97,7 +97,13 @@ func (s *space) waitReady(pods ...string) {
 func (s *space) waitPod(name string, d time.Duration, want func(*corev1.Pod) error) *corev1.Pod {
 	s.t.Helper()
 	var p *corev1.Pod
-	s.eventually(d, func() error { p = s.pod(name); return want(p) })
+	s.eventually(d, func() error {
+		p = &corev1.Pod{}
+		if err := s.read(p, "-n", s.name, "pod", name); err != nil {
+			return err
+		}
+		return want(p)
+	})
 	return p
 }
 
@@ -163,6 +169,20 @@ func indent(text, by string) string {
 		return ""
 	}
 	return by + strings.ReplaceAll(text, "\n", "\n"+by)
+}
+
+// says waits until kubectl prints all these texts: events and log lines come after what they tell of.
+func (s *space) says(args []string, texts ...string) {
+	s.t.Helper()
+	s.eventually(20*time.Second, func() error {
+		out, err := s.kubectl(args...)
+		for _, text := range texts {
+			if err == nil && !strings.Contains(out, text) {
+				err = fmt.Errorf("kubectl %s: %q is not in:\n%s", strings.Join(args, " "), text, out)
+			}
+		}
+		return err
+	})
 }
 
 // wantContains fails the test for each of the texts that is not in got.

@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"coracle/internal/testport"
 )
 
 // newPlane lays out a control plane of the test's own, without a node, and stops it at the test's end. Further
 // arguments go to serve. It is not started yet.
 func newPlane(t testing.TB, name string, args ...string) *cluster {
 	t.Helper()
-	ports, err := freePorts(2)
+	ports, err := testport.Free(2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,8 @@ spec:
 	if p.Status.ContainerStatuses[0].RestartCount < 1 || p.Status.ContainerStatuses[0].LastTerminationState.Terminated == nil {
 		t.Errorf("a container in CrashLoopBackOff has status %+v", p.Status.ContainerStatuses[0])
 	}
-	s.wantContains(s.do("get", "pod", "once"), "CrashLoopBackOff")
-	s.wantContains(s.do("describe", "pod", "once"), "Back-off restarting failed container")
+	s.says([]string{"get", "pod", "once"}, "CrashLoopBackOff")
+	s.says([]string{"describe", "pod", "once"}, "Back-off restarting failed container")
 
 	s.apply(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: job}\nspec:\n  restartPolicy: OnFailure\n  containers: [{name: main, image: %s, command: ['true']}]\n", s.image))
 	s.waitPod("job", 60*time.Second, phase(corev1.PodSucceeded))

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -70,7 +71,7 @@ func (p *process) end(sig syscall.Signal) {
 	_ = cmd.Process.Signal(sig) // it may have ended already
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(slack * 20 * time.Second):
 		_ = cmd.Process.Kill()
 		<-done
 	}
@@ -86,8 +87,9 @@ func (p *process) exited() bool {
 	}
 }
 
-// wait returns when the process has ended or the time is up.
+// wait returns when the process has ended or the time, with its slack, is up.
 func (p *process) wait(d time.Duration) error {
+	d *= slack
 	select {
 	case <-p.done:
 		return nil
@@ -107,14 +109,23 @@ func (p *process) tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
+// commandTime is how long a command may take: one that waits for something with a limit of its own ends before that.
+const commandTime = 15 * time.Minute
+
 // output runs a command to its end and returns what it printed on standard output; an error holds standard error too.
 func output(env []string, stdin string, argv ...string) (string, error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.WaitDelay = 10 * time.Second // of what the command has left behind and holds its output open
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return out.String(), fmt.Errorf("%s: killed after %s: %s", strings.Join(argv, " "), commandTime, errs.String())
+		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
 			return out.String(), &commandError{argv: argv, code: exit.ExitCode(), stderr: errs.String()}

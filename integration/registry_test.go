@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/crypto/bcrypt"
+
+	"coracle/internal/testport"
 )
 
 // privateRegistry serves images only to those who log in.
@@ -23,7 +25,7 @@ func (r *privateRegistry) login() remote.Option {
 
 func startPrivateRegistry(t *testing.T) (*privateRegistry, error) {
 	dir := t.TempDir()
-	ports, err := freePorts(1)
+	ports, err := testport.Free(1)
 	if err != nil {
 		return nil, err
 	}

@@ -20,20 +20,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"coracle/internal/testimage"
+	"coracle/internal/testport"
 )
 
 // startTLSRegistry serves over HTTPS at an address of this machine that is not loopback, which nobody takes for plain HTTP.
 func startTLSRegistry(t *testing.T, ca *authority, ip string) (host string) {
 	t.Helper()
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	ports, err := testport.Free(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	host = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	host = net.JoinHostPort(ip, fmt.Sprint(ports[0]))
 	cert, key := ca.server(ip)
 	config := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: %q, tls: {certificate: %s, key: %s}}\n", dir, host, cert, key)
 	file := filepath.Join(dir, "config.yml")
@@ -95,7 +93,7 @@ func TestRegistryWithItsOwnCA(t *testing.T) {
 	manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{name: main, image: '%s', command: [sleep, '600']}]\n"
 	s.apply(fmt.Sprintf(manifest, "mistrustful", ref))
 	s.waitPod("mistrustful", 60*time.Second, waitingReason("ImagePullBackOff"))
-	s.wantContains(s.do("describe", "pod", "mistrustful"), "Failed to pull image", "x509: certificate signed by unknown authority")
+	s.says([]string{"describe", "pod", "mistrustful"}, "Failed to pull image", "x509: certificate signed by unknown authority")
 
 	dir := filepath.Join(s.dir, "certs.d", host)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
