@@ -21,6 +21,8 @@ type Object struct {
 	// ResourceVersion names this state of the object to the gateway; opaque here.
 	ResourceVersion string
 	Data            []byte // protobuf of the k8s.io/api type, no envelope
+	// Local objects are the node's own (SetLocal): the control plane knows nothing of them. Never stored.
+	Local bool
 }
 
 // Key names an object. Pods are told apart by UID too: a pod may be assigned while an older one of the same name is still being taken down.
@@ -150,7 +152,8 @@ func (s *Store) Complete() bool {
 	return complete
 }
 
-// Objects returns all objects of a kind, ordered by namespace, name and uid. An empty kind means every kind.
+// Objects returns all objects of a kind, ordered by namespace, name and uid, and then the local ones. An empty kind means
+// every kind, and only what the control plane assigned.
 func (s *Store) Objects(kind string) []Object {
 	var out []Object
 	p := prefix(kind)
@@ -158,7 +161,7 @@ func (s *Store) Objects(kind string) []Object {
 		p = nil
 	}
 	s.scan(p, func(o Object) { out = append(out, o) })
-	return out
+	return append(out, s.locals(kind)...)
 }
 
 // Get returns one object, or ErrNotFound. Of several pods of that name it returns the one

@@ -1,7 +1,7 @@
 // Package store is what the node remembers across restarts and power cuts, in one bbolt file.
 //
 // It owns the objects the control plane has assigned to this node, the mark that this set
-// was once complete, facts of other parts that cannot be read back from the world, and the
+// was once complete, the objects that the node assigns to itself (in memory only), facts of other parts that cannot be read back from the world, and the
 // clock floor. It does not decide anything and does not talk to anybody.
 //
 // Layout, one bucket each:
@@ -56,8 +56,10 @@ type Store struct {
 	log   *slog.Logger
 	seals *sealer
 
-	mu       sync.Mutex
-	watchers map[chan Change]struct{}
+	mu         sync.Mutex
+	watchers   map[chan Change]struct{}
+	local      map[Key]Object
+	localWhole bool
 }
 
 // Open opens the file at path, making it and its directory where they are missing. A file

@@ -28,7 +28,7 @@ func (o Object) Decode(into message) error {
 	return nil
 }
 
-// Pods returns every assigned pod. One that cannot be decoded is logged and left out.
+// Pods returns every assigned pod, the node's own included. One that cannot be decoded is logged and left out.
 func (s *Store) Pods() []*v1.Pod { return all[v1.Pod](s, KindPod) }
 
 // Services returns every service.
@@ -37,7 +37,11 @@ func (s *Store) Services() []*v1.Service { return all[v1.Service](s, KindService
 // Pod finds an assigned pod by its uid.
 func (s *Store) Pod(uid types.UID) (*v1.Pod, bool) {
 	var found *Object
-	s.scanKeys(prefix(KindPod), []byte("\x00"+string(uid)), func(o Object) { found = &o })
+	if o, ok := s.localPod(string(uid)); ok {
+		found = &o
+	} else {
+		s.scanKeys(prefix(KindPod), []byte("\x00"+string(uid)), func(o Object) { found = &o })
+	}
 	if found == nil {
 		return nil, false
 	}

@@ -93,6 +93,7 @@ type Gateway struct {
 	pods    *mailbox[podRef, podReport]
 	nodes   *mailbox[string, nodeReport]
 	events  *mailbox[string, eventReport]
+	mirrors *mailbox[string, mirrorReport] // by node
 	leases  *mailbox[string, struct{}]
 	written written
 	broker  *broker
@@ -122,7 +123,7 @@ func New(c Config) (*Gateway, error) {
 	g := &Gateway{
 		c: c, roots: x509.NewCertPool(), limits: newJoinLimits(),
 		pods: newMailbox[podRef, podReport]("pod status"), nodes: newMailbox[string, nodeReport]("node status"),
-		events: newMailbox[string, eventReport]("event"), leases: newMailbox[string, struct{}]("node lease"),
+		events: newMailbox[string, eventReport]("event"), mirrors: newMailbox[string, mirrorReport]("mirror pods"), leases: newMailbox[string, struct{}]("node lease"),
 		written: written{pods: map[types.UID]*v1.Pod{}}, broker: newBroker(),
 		sessions: map[string]*session{}, watching: map[key]map[*session]bool{},
 		ended: map[string]time.Time{}, expect: map[string]time.Duration{},
@@ -177,6 +178,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.pods.run(ctx, podWorkers, g.c.Log, g.reportPod) })
 	group.Go(func() error { return g.nodes.run(ctx, nodeWorkers, g.c.Log, g.reportNode) })
 	group.Go(func() error { return g.events.run(ctx, eventWorkers, g.c.Log, g.reportEvent) })
+	group.Go(func() error { return g.mirrors.run(ctx, mirrorWorkers, g.c.Log, g.reportMirrors) })
 	group.Go(func() error { return g.leases.run(ctx, leaseWorkers, g.c.Log, g.writeNodeLease) })
 	group.Go(func() error { return g.renewLease(ctx) })
 	group.Go(func() error { return g.sweep(ctx) })

@@ -128,6 +128,7 @@ func (g *Gateway) changed(kind string, before, after any) {
 
 func (g *Gateway) changedPod(old, pod *v1.Pod) {
 	g.written.seen(old, pod)
+	g.changedMirror(old, pod)
 	for _, p := range []*v1.Pod{old, pod} {
 		if p == nil || p.Spec.NodeName == "" {
 			continue

@@ -274,6 +274,8 @@ func (s *session) read() error {
 			s.g.takePod(s, m.PodStatus)
 		case *nodev1.AgentMessage_NodeStatus:
 			s.g.takeNode(s, m.NodeStatus)
+		case *nodev1.AgentMessage_MirrorPods:
+			s.g.takeMirrors(s, m.MirrorPods)
 		case *nodev1.AgentMessage_Event:
 			s.g.takeEvent(s, m.Event)
 		}

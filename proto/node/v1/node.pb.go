@@ -29,9 +29,10 @@ const (
 type StatusAck_Kind int32
 
 const (
-	StatusAck_POD   StatusAck_Kind = 0
-	StatusAck_NODE  StatusAck_Kind = 1
-	StatusAck_EVENT StatusAck_Kind = 2
+	StatusAck_POD     StatusAck_Kind = 0
+	StatusAck_NODE    StatusAck_Kind = 1
+	StatusAck_EVENT   StatusAck_Kind = 2
+	StatusAck_MIRRORS StatusAck_Kind = 3
 )
 
 // Enum value maps for StatusAck_Kind.
@@ -40,11 +41,13 @@ var (
 		0: "POD",
 		1: "NODE",
 		2: "EVENT",
+		3: "MIRRORS",
 	}
 	StatusAck_Kind_value = map[string]int32{
-		"POD":   0,
-		"NODE":  1,
-		"EVENT": 2,
+		"POD":     0,
+		"NODE":    1,
+		"EVENT":   2,
+		"MIRRORS": 3,
 	}
 )
 
@@ -72,7 +75,7 @@ func (x StatusAck_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StatusAck_Kind.Descriptor instead.
 func (StatusAck_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{17, 0}
 }
 
 type Frame_Channel int32
@@ -121,7 +124,7 @@ func (x Frame_Channel) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Frame_Channel.Descriptor instead.
 func (Frame_Channel) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Result_Reason int32
@@ -173,7 +176,7 @@ func (x Result_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Reason.Descriptor instead.
 func (Result_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24, 0}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{25, 0}
 }
 
 type JoinRequest struct {
@@ -543,6 +546,7 @@ type AgentMessage struct {
 	//	*AgentMessage_Event
 	//	*AgentMessage_Heartbeat
 	//	*AgentMessage_Applied
+	//	*AgentMessage_MirrorPods
 	Message       isAgentMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -639,6 +643,15 @@ func (x *AgentMessage) GetApplied() *Applied {
 	return nil
 }
 
+func (x *AgentMessage) GetMirrorPods() *MirrorPods {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_MirrorPods); ok {
+			return x.MirrorPods
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Message interface {
 	isAgentMessage_Message()
 }
@@ -667,6 +680,10 @@ type AgentMessage_Applied struct {
 	Applied *Applied `protobuf:"bytes,6,opt,name=applied,proto3,oneof"`
 }
 
+type AgentMessage_MirrorPods struct {
+	MirrorPods *MirrorPods `protobuf:"bytes,7,opt,name=mirror_pods,json=mirrorPods,proto3,oneof"`
+}
+
 func (*AgentMessage_Hello) isAgentMessage_Message() {}
 
 func (*AgentMessage_PodStatus) isAgentMessage_Message() {}
@@ -678,6 +695,8 @@ func (*AgentMessage_Event) isAgentMessage_Message() {}
 func (*AgentMessage_Heartbeat) isAgentMessage_Message() {}
 
 func (*AgentMessage_Applied) isAgentMessage_Message() {}
+
+func (*AgentMessage_MirrorPods) isAgentMessage_Message() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -842,6 +861,61 @@ func (x *PodStatus) GetReleased() bool {
 	return false
 }
 
+// MirrorPods are all pods that the node runs from its own files, so that the API can show each
+// by a mirror pod. Latest-wins, acknowledged when taken; the gateway makes and removes mirror pods
+// so that they are these, until the session ends.
+type MirrorPods struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Pods          [][]byte               `protobuf:"bytes,2,rep,name=pods,proto3" json:"pods,omitempty"` // k8s.io/api/core/v1.Pod, annotated with config.hash, which is the uid it has on the node
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MirrorPods) Reset() {
+	*x = MirrorPods{}
+	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MirrorPods) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MirrorPods) ProtoMessage() {}
+
+func (x *MirrorPods) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MirrorPods.ProtoReflect.Descriptor instead.
+func (*MirrorPods) Descriptor() ([]byte, []int) {
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MirrorPods) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *MirrorPods) GetPods() [][]byte {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
 // NodeStatus is latest-wins.
 type NodeStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -853,7 +927,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	mi := &file_proto_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +939,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[9]
+	mi := &file_proto_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +952,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodeStatus) GetSequence() uint64 {
@@ -905,7 +979,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[10]
+	mi := &file_proto_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +991,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[10]
+	mi := &file_proto_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1004,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -955,7 +1029,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[11]
+	mi := &file_proto_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1041,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[11]
+	mi := &file_proto_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1054,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 // Applied says that the agent's store durably holds everything sent before Complete number n.
@@ -993,7 +1067,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[12]
+	mi := &file_proto_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1079,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[12]
+	mi := &file_proto_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1092,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Applied) GetN() uint64 {
@@ -1046,7 +1120,7 @@ type GatewayMessage struct {
 
 func (x *GatewayMessage) Reset() {
 	*x = GatewayMessage{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[13]
+	mi := &file_proto_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1132,7 @@ func (x *GatewayMessage) String() string {
 func (*GatewayMessage) ProtoMessage() {}
 
 func (x *GatewayMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[13]
+	mi := &file_proto_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1145,7 @@ func (x *GatewayMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayMessage.ProtoReflect.Descriptor instead.
 func (*GatewayMessage) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GatewayMessage) GetMessage() isGatewayMessage_Message {
@@ -1204,7 +1278,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[14]
+	mi := &file_proto_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1290,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[14]
+	mi := &file_proto_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1303,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Welcome) GetVersion() string {
@@ -1284,7 +1358,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[15]
+	mi := &file_proto_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1370,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[15]
+	mi := &file_proto_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1383,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Complete) GetN() uint64 {
@@ -1319,7 +1393,7 @@ func (x *Complete) GetN() uint64 {
 	return 0
 }
 
-// StatusAck acknowledges a PodStatus (uid set), a NodeStatus or an Event (by kind) up to and including sequence.
+// StatusAck acknowledges a PodStatus (uid set), a NodeStatus, an Event or MirrorPods (by kind) up to and including sequence.
 type StatusAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          StatusAck_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=coracle.node.v1.StatusAck_Kind" json:"kind,omitempty"`
@@ -1331,7 +1405,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[16]
+	mi := &file_proto_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1417,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[16]
+	mi := &file_proto_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1430,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StatusAck) GetKind() StatusAck_Kind {
@@ -1397,7 +1471,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[17]
+	mi := &file_proto_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1483,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[17]
+	mi := &file_proto_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1496,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamRequest) GetId() string {
@@ -1518,7 +1592,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[18]
+	mi := &file_proto_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1604,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[18]
+	mi := &file_proto_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1617,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Exec) GetPodUid() string {
@@ -1609,7 +1683,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[19]
+	mi := &file_proto_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1695,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[19]
+	mi := &file_proto_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1708,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Attach) GetPodUid() string {
@@ -1690,7 +1764,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[20]
+	mi := &file_proto_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1776,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[20]
+	mi := &file_proto_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1789,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Logs) GetPodUid() string {
@@ -1751,7 +1825,7 @@ type Dial struct {
 
 func (x *Dial) Reset() {
 	*x = Dial{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[21]
+	mi := &file_proto_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1837,7 @@ func (x *Dial) String() string {
 func (*Dial) ProtoMessage() {}
 
 func (x *Dial) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[21]
+	mi := &file_proto_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1850,7 @@ func (x *Dial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dial.ProtoReflect.Descriptor instead.
 func (*Dial) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Dial) GetPodUid() string {
@@ -1815,7 +1889,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[22]
+	mi := &file_proto_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1901,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[22]
+	mi := &file_proto_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1914,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Frame) GetId() string {
@@ -1895,7 +1969,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[23]
+	mi := &file_proto_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1981,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[23]
+	mi := &file_proto_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +1994,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TerminalSize) GetWidth() uint32 {
@@ -1949,7 +2023,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[24]
+	mi := &file_proto_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2035,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[24]
+	mi := &file_proto_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2048,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Result) GetExitCode() int32 {
@@ -2012,7 +2086,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[25]
+	mi := &file_proto_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2098,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[25]
+	mi := &file_proto_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2111,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TokenRequest) GetNamespace() string {
@@ -2092,7 +2166,7 @@ type TokenResponse struct {
 
 func (x *TokenResponse) Reset() {
 	*x = TokenResponse{}
-	mi := &file_proto_node_v1_node_proto_msgTypes[26]
+	mi := &file_proto_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2178,7 @@ func (x *TokenResponse) String() string {
 func (*TokenResponse) ProtoMessage() {}
 
 func (x *TokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_node_v1_node_proto_msgTypes[26]
+	mi := &file_proto_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2191,7 @@ func (x *TokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenResponse.ProtoReflect.Descriptor instead.
 func (*TokenResponse) Descriptor() ([]byte, []int) {
-	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_proto_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TokenResponse) GetToken() string {
@@ -2161,7 +2235,7 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\x10resource_version\x18\x03 \x01(\tR\x0fresourceVersion\x12\x1c\n" +
 	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n" +
-	"\x04data\x18\x06 \x01(\fR\x04data\"\xe8\x02\n" +
+	"\x04data\x18\x06 \x01(\fR\x04data\"\xa8\x03\n" +
 	"\fAgentMessage\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.coracle.node.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\n" +
@@ -2170,7 +2244,9 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"nodeStatus\x12.\n" +
 	"\x05event\x18\x04 \x01(\v2\x16.coracle.node.v1.EventH\x00R\x05event\x12:\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x1a.coracle.node.v1.HeartbeatH\x00R\theartbeat\x124\n" +
-	"\aapplied\x18\x06 \x01(\v2\x18.coracle.node.v1.AppliedH\x00R\aappliedB\t\n" +
+	"\aapplied\x18\x06 \x01(\v2\x18.coracle.node.v1.AppliedH\x00R\aapplied\x12>\n" +
+	"\vmirror_pods\x18\a \x01(\v2\x1b.coracle.node.v1.MirrorPodsH\x00R\n" +
+	"mirrorPodsB\t\n" +
 	"\amessage\"\x9e\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12+\n" +
@@ -2185,6 +2261,10 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06status\x18\x05 \x01(\fR\x06status\x12\x1a\n" +
 	"\breleased\x18\x06 \x01(\bR\breleased\"<\n" +
+	"\n" +
+	"MirrorPods\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04pods\x18\x02 \x03(\fR\x04pods\"<\n" +
 	"\n" +
 	"NodeStatus\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
@@ -2214,15 +2294,16 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"clusterDns\x12(\n" +
 	"\x10server_time_unix\x18\x06 \x01(\x03R\x0eserverTimeUnix\"\x18\n" +
 	"\bComplete\x12\f\n" +
-	"\x01n\x18\x01 \x01(\x04R\x01n\"\x94\x01\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\"\xa1\x01\n" +
 	"\tStatusAck\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.coracle.node.v1.StatusAck.KindR\x04kind\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"$\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"1\n" +
 	"\x04Kind\x12\a\n" +
 	"\x03POD\x10\x00\x12\b\n" +
 	"\x04NODE\x10\x01\x12\t\n" +
-	"\x05EVENT\x10\x02\"\xe4\x01\n" +
+	"\x05EVENT\x10\x02\x12\v\n" +
+	"\aMIRRORS\x10\x03\"\xe4\x01\n" +
 	"\rStreamRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04exec\x18\x02 \x01(\v2\x15.coracle.node.v1.ExecH\x00R\x04exec\x121\n" +
@@ -2312,7 +2393,7 @@ func file_proto_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_proto_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_proto_node_v1_node_proto_goTypes = []any{
 	(StatusAck_Kind)(0),    // 0: coracle.node.v1.StatusAck.Kind
 	(Frame_Channel)(0),     // 1: coracle.node.v1.Frame.Channel
@@ -2326,68 +2407,70 @@ var file_proto_node_v1_node_proto_goTypes = []any{
 	(*AgentMessage)(nil),   // 9: coracle.node.v1.AgentMessage
 	(*Hello)(nil),          // 10: coracle.node.v1.Hello
 	(*PodStatus)(nil),      // 11: coracle.node.v1.PodStatus
-	(*NodeStatus)(nil),     // 12: coracle.node.v1.NodeStatus
-	(*Event)(nil),          // 13: coracle.node.v1.Event
-	(*Heartbeat)(nil),      // 14: coracle.node.v1.Heartbeat
-	(*Applied)(nil),        // 15: coracle.node.v1.Applied
-	(*GatewayMessage)(nil), // 16: coracle.node.v1.GatewayMessage
-	(*Welcome)(nil),        // 17: coracle.node.v1.Welcome
-	(*Complete)(nil),       // 18: coracle.node.v1.Complete
-	(*StatusAck)(nil),      // 19: coracle.node.v1.StatusAck
-	(*StreamRequest)(nil),  // 20: coracle.node.v1.StreamRequest
-	(*Exec)(nil),           // 21: coracle.node.v1.Exec
-	(*Attach)(nil),         // 22: coracle.node.v1.Attach
-	(*Logs)(nil),           // 23: coracle.node.v1.Logs
-	(*Dial)(nil),           // 24: coracle.node.v1.Dial
-	(*Frame)(nil),          // 25: coracle.node.v1.Frame
-	(*TerminalSize)(nil),   // 26: coracle.node.v1.TerminalSize
-	(*Result)(nil),         // 27: coracle.node.v1.Result
-	(*TokenRequest)(nil),   // 28: coracle.node.v1.TokenRequest
-	(*TokenResponse)(nil),  // 29: coracle.node.v1.TokenResponse
+	(*MirrorPods)(nil),     // 12: coracle.node.v1.MirrorPods
+	(*NodeStatus)(nil),     // 13: coracle.node.v1.NodeStatus
+	(*Event)(nil),          // 14: coracle.node.v1.Event
+	(*Heartbeat)(nil),      // 15: coracle.node.v1.Heartbeat
+	(*Applied)(nil),        // 16: coracle.node.v1.Applied
+	(*GatewayMessage)(nil), // 17: coracle.node.v1.GatewayMessage
+	(*Welcome)(nil),        // 18: coracle.node.v1.Welcome
+	(*Complete)(nil),       // 19: coracle.node.v1.Complete
+	(*StatusAck)(nil),      // 20: coracle.node.v1.StatusAck
+	(*StreamRequest)(nil),  // 21: coracle.node.v1.StreamRequest
+	(*Exec)(nil),           // 22: coracle.node.v1.Exec
+	(*Attach)(nil),         // 23: coracle.node.v1.Attach
+	(*Logs)(nil),           // 24: coracle.node.v1.Logs
+	(*Dial)(nil),           // 25: coracle.node.v1.Dial
+	(*Frame)(nil),          // 26: coracle.node.v1.Frame
+	(*TerminalSize)(nil),   // 27: coracle.node.v1.TerminalSize
+	(*Result)(nil),         // 28: coracle.node.v1.Result
+	(*TokenRequest)(nil),   // 29: coracle.node.v1.TokenRequest
+	(*TokenResponse)(nil),  // 30: coracle.node.v1.TokenResponse
 }
 var file_proto_node_v1_node_proto_depIdxs = []int32{
-	20, // 0: coracle.node.v1.PeerFrame.request:type_name -> coracle.node.v1.StreamRequest
-	25, // 1: coracle.node.v1.PeerFrame.frame:type_name -> coracle.node.v1.Frame
+	21, // 0: coracle.node.v1.PeerFrame.request:type_name -> coracle.node.v1.StreamRequest
+	26, // 1: coracle.node.v1.PeerFrame.frame:type_name -> coracle.node.v1.Frame
 	10, // 2: coracle.node.v1.AgentMessage.hello:type_name -> coracle.node.v1.Hello
 	11, // 3: coracle.node.v1.AgentMessage.pod_status:type_name -> coracle.node.v1.PodStatus
-	12, // 4: coracle.node.v1.AgentMessage.node_status:type_name -> coracle.node.v1.NodeStatus
-	13, // 5: coracle.node.v1.AgentMessage.event:type_name -> coracle.node.v1.Event
-	14, // 6: coracle.node.v1.AgentMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
-	15, // 7: coracle.node.v1.AgentMessage.applied:type_name -> coracle.node.v1.Applied
-	8,  // 8: coracle.node.v1.Hello.held:type_name -> coracle.node.v1.Object
-	17, // 9: coracle.node.v1.GatewayMessage.welcome:type_name -> coracle.node.v1.Welcome
-	8,  // 10: coracle.node.v1.GatewayMessage.assign:type_name -> coracle.node.v1.Object
-	8,  // 11: coracle.node.v1.GatewayMessage.remove:type_name -> coracle.node.v1.Object
-	18, // 12: coracle.node.v1.GatewayMessage.complete:type_name -> coracle.node.v1.Complete
-	19, // 13: coracle.node.v1.GatewayMessage.status_ack:type_name -> coracle.node.v1.StatusAck
-	20, // 14: coracle.node.v1.GatewayMessage.stream:type_name -> coracle.node.v1.StreamRequest
-	14, // 15: coracle.node.v1.GatewayMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
-	0,  // 16: coracle.node.v1.StatusAck.kind:type_name -> coracle.node.v1.StatusAck.Kind
-	21, // 17: coracle.node.v1.StreamRequest.exec:type_name -> coracle.node.v1.Exec
-	22, // 18: coracle.node.v1.StreamRequest.attach:type_name -> coracle.node.v1.Attach
-	23, // 19: coracle.node.v1.StreamRequest.logs:type_name -> coracle.node.v1.Logs
-	24, // 20: coracle.node.v1.StreamRequest.dial:type_name -> coracle.node.v1.Dial
-	1,  // 21: coracle.node.v1.Frame.channel:type_name -> coracle.node.v1.Frame.Channel
-	26, // 22: coracle.node.v1.Frame.resize:type_name -> coracle.node.v1.TerminalSize
-	27, // 23: coracle.node.v1.Frame.result:type_name -> coracle.node.v1.Result
-	2,  // 24: coracle.node.v1.Result.reason:type_name -> coracle.node.v1.Result.Reason
-	3,  // 25: coracle.node.v1.Enrollment.Join:input_type -> coracle.node.v1.JoinRequest
-	5,  // 26: coracle.node.v1.Enrollment.Renew:input_type -> coracle.node.v1.RenewRequest
-	9,  // 27: coracle.node.v1.Node.Session:input_type -> coracle.node.v1.AgentMessage
-	25, // 28: coracle.node.v1.Node.Stream:input_type -> coracle.node.v1.Frame
-	28, // 29: coracle.node.v1.Node.Token:input_type -> coracle.node.v1.TokenRequest
-	7,  // 30: coracle.node.v1.Peer.Stream:input_type -> coracle.node.v1.PeerFrame
-	4,  // 31: coracle.node.v1.Enrollment.Join:output_type -> coracle.node.v1.JoinResponse
-	6,  // 32: coracle.node.v1.Enrollment.Renew:output_type -> coracle.node.v1.RenewResponse
-	16, // 33: coracle.node.v1.Node.Session:output_type -> coracle.node.v1.GatewayMessage
-	25, // 34: coracle.node.v1.Node.Stream:output_type -> coracle.node.v1.Frame
-	29, // 35: coracle.node.v1.Node.Token:output_type -> coracle.node.v1.TokenResponse
-	25, // 36: coracle.node.v1.Peer.Stream:output_type -> coracle.node.v1.Frame
-	31, // [31:37] is the sub-list for method output_type
-	25, // [25:31] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	13, // 4: coracle.node.v1.AgentMessage.node_status:type_name -> coracle.node.v1.NodeStatus
+	14, // 5: coracle.node.v1.AgentMessage.event:type_name -> coracle.node.v1.Event
+	15, // 6: coracle.node.v1.AgentMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
+	16, // 7: coracle.node.v1.AgentMessage.applied:type_name -> coracle.node.v1.Applied
+	12, // 8: coracle.node.v1.AgentMessage.mirror_pods:type_name -> coracle.node.v1.MirrorPods
+	8,  // 9: coracle.node.v1.Hello.held:type_name -> coracle.node.v1.Object
+	18, // 10: coracle.node.v1.GatewayMessage.welcome:type_name -> coracle.node.v1.Welcome
+	8,  // 11: coracle.node.v1.GatewayMessage.assign:type_name -> coracle.node.v1.Object
+	8,  // 12: coracle.node.v1.GatewayMessage.remove:type_name -> coracle.node.v1.Object
+	19, // 13: coracle.node.v1.GatewayMessage.complete:type_name -> coracle.node.v1.Complete
+	20, // 14: coracle.node.v1.GatewayMessage.status_ack:type_name -> coracle.node.v1.StatusAck
+	21, // 15: coracle.node.v1.GatewayMessage.stream:type_name -> coracle.node.v1.StreamRequest
+	15, // 16: coracle.node.v1.GatewayMessage.heartbeat:type_name -> coracle.node.v1.Heartbeat
+	0,  // 17: coracle.node.v1.StatusAck.kind:type_name -> coracle.node.v1.StatusAck.Kind
+	22, // 18: coracle.node.v1.StreamRequest.exec:type_name -> coracle.node.v1.Exec
+	23, // 19: coracle.node.v1.StreamRequest.attach:type_name -> coracle.node.v1.Attach
+	24, // 20: coracle.node.v1.StreamRequest.logs:type_name -> coracle.node.v1.Logs
+	25, // 21: coracle.node.v1.StreamRequest.dial:type_name -> coracle.node.v1.Dial
+	1,  // 22: coracle.node.v1.Frame.channel:type_name -> coracle.node.v1.Frame.Channel
+	27, // 23: coracle.node.v1.Frame.resize:type_name -> coracle.node.v1.TerminalSize
+	28, // 24: coracle.node.v1.Frame.result:type_name -> coracle.node.v1.Result
+	2,  // 25: coracle.node.v1.Result.reason:type_name -> coracle.node.v1.Result.Reason
+	3,  // 26: coracle.node.v1.Enrollment.Join:input_type -> coracle.node.v1.JoinRequest
+	5,  // 27: coracle.node.v1.Enrollment.Renew:input_type -> coracle.node.v1.RenewRequest
+	9,  // 28: coracle.node.v1.Node.Session:input_type -> coracle.node.v1.AgentMessage
+	26, // 29: coracle.node.v1.Node.Stream:input_type -> coracle.node.v1.Frame
+	29, // 30: coracle.node.v1.Node.Token:input_type -> coracle.node.v1.TokenRequest
+	7,  // 31: coracle.node.v1.Peer.Stream:input_type -> coracle.node.v1.PeerFrame
+	4,  // 32: coracle.node.v1.Enrollment.Join:output_type -> coracle.node.v1.JoinResponse
+	6,  // 33: coracle.node.v1.Enrollment.Renew:output_type -> coracle.node.v1.RenewResponse
+	17, // 34: coracle.node.v1.Node.Session:output_type -> coracle.node.v1.GatewayMessage
+	26, // 35: coracle.node.v1.Node.Stream:output_type -> coracle.node.v1.Frame
+	30, // 36: coracle.node.v1.Node.Token:output_type -> coracle.node.v1.TokenResponse
+	26, // 37: coracle.node.v1.Peer.Stream:output_type -> coracle.node.v1.Frame
+	32, // [32:38] is the sub-list for method output_type
+	26, // [26:32] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_proto_node_v1_node_proto_init() }
@@ -2402,8 +2485,9 @@ func file_proto_node_v1_node_proto_init() {
 		(*AgentMessage_Event)(nil),
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Applied)(nil),
+		(*AgentMessage_MirrorPods)(nil),
 	}
-	file_proto_node_v1_node_proto_msgTypes[13].OneofWrappers = []any{
+	file_proto_node_v1_node_proto_msgTypes[14].OneofWrappers = []any{
 		(*GatewayMessage_Welcome)(nil),
 		(*GatewayMessage_Assign)(nil),
 		(*GatewayMessage_Remove)(nil),
@@ -2412,7 +2496,7 @@ func file_proto_node_v1_node_proto_init() {
 		(*GatewayMessage_Stream)(nil),
 		(*GatewayMessage_Heartbeat)(nil),
 	}
-	file_proto_node_v1_node_proto_msgTypes[17].OneofWrappers = []any{
+	file_proto_node_v1_node_proto_msgTypes[18].OneofWrappers = []any{
 		(*StreamRequest_Exec)(nil),
 		(*StreamRequest_Attach)(nil),
 		(*StreamRequest_Logs)(nil),
@@ -2424,7 +2508,7 @@ func file_proto_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_node_v1_node_proto_rawDesc), len(file_proto_node_v1_node_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
