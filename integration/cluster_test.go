@@ -118,6 +118,10 @@ func (c *cluster) layOutNode(logDir string) (err error) {
 	if c.sockets, err = os.MkdirTemp("/run", "cor"); err != nil {
 		return err
 	}
+	// As /run is: what runs in a pod with users of its own passes through on its way to its files.
+	if err := os.Chmod(c.sockets, 0o711); err != nil {
+		return err
+	}
 	c.id = filepath.Base(c.sockets)[3:]
 	c.id = c.id[:min(6, len(c.id))]
 	for name, content := range map[string]string{

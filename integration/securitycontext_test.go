@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -244,4 +245,67 @@ func TestHostNamespaces(t *testing.T) {
 	if got := s.ended("sysctls"); got != "1\n555\n" {
 		t.Errorf("sysctls read %q", got)
 	}
+}
+
+// hostUsers: false: root in the pod is nobody outside, and its files are its own all the same.
+func TestOwnUsers(t *testing.T) {
+	s := newSpace(t)
+	s.do("create", "secret", "generic", "key", "--from-literal=password=hunter2")
+	dir := t.TempDir()
+	s.apply(fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: mapped}
+spec:
+  hostUsers: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {fsGroup: 2000}
+  volumes:
+  - {name: disk, emptyDir: {}}
+  - {name: memory, emptyDir: {medium: Memory}}
+  - {name: secret, secret: {secretName: key, defaultMode: 0400}}
+  - {name: host, hostPath: {path: %[3]s}}
+  initContainers: [{name: first, image: %[1]s, command: [sh, -c, "echo from init > /disk/f && chmod 0600 /disk/f 2>/dev/null; true"], volumeMounts: [{name: disk, mountPath: /disk}]}]
+  containers:
+  - name: main
+    image: %[1]s
+    command: [sh, -c, "cat /disk/f; id -u; tr -s ' ' </proc/self/uid_map; for f in /disk /memory /secret/password /host /etc/hosts /dev/termination-log; do stat -Lc '%%n %%u:%%g' $f; done; touch /host/made /disk/part/x && echo last words > /dev/termination-log; cat /secret/password; echo; %[2]s"]
+    volumeMounts:
+    - {name: disk, mountPath: /disk}
+    - {name: disk, mountPath: /part, subPath: part}
+    - {name: memory, mountPath: /memory}
+    - {name: secret, mountPath: /secret}
+    - {name: host, mountPath: /host}
+`, s.image, sleeper, dir))
+	s.waitReady("mapped")
+	s.eventually(20*time.Second, func() error {
+		if got := s.do("logs", "mapped"); !strings.HasSuffix(got, "hunter2\n") {
+			return fmt.Errorf("the container printed %q", got)
+		}
+		return nil
+	})
+	s.wantContains(s.do("logs", "mapped"), "from init\n0\n 0 ", " 65536\n/disk 0:2000\n/memory 0:2000\n/secret/password 0:2000\n/host 0:0\n/etc/hosts 0:0\n/dev/termination-log 0:0\nhunter2\n")
+	s.wantContains(s.do("exec", "mapped", "--", "sh", "-c", "id -u; hostname; cat /proc/self/setgroups"), "0\nmapped\nallow\n")
+	pid := s.containerPID(s.pod("mapped"), "main")
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(status), "Uid:\t0\t") {
+		t.Errorf("the pod's root is the machine's root:\n%s", status)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "made")); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("on the disk the pod's file is not as the pod sees it: %v %v", info, err)
+	}
+	var node corev1.Node
+	s.cluster.get(t, &node, "node", s.node)
+	if f := node.Status.RuntimeHandlers[0].Features; f.UserNamespaces == nil || !*f.UserNamespaces || f.RecursiveReadOnlyMounts == nil || !*f.RecursiveReadOnlyMounts {
+		t.Errorf("the node announces %+v", f)
+	}
+	// procMount Unmasked is for such pods alone.
+	s.refused("run", "unmasked", "--image", s.image, "--overrides", `{"spec":{"containers":[{"name":"unmasked","image":"`+s.image+`","securityContext":{"procMount":"Unmasked"}}]}}`)
+	s.apply(s.secured("unmasked", "hostUsers: false", s.container("main", "{procMount: Unmasked}", "mount | grep -c ' /proc/' || true")))
+	if got := s.ended("unmasked"); got != "0\n" {
+		t.Errorf("%s paths of an unmasked /proc are covered", got)
+	}
+	s.do("delete", "pod", "mapped", "--timeout=60s")
 }

@@ -173,8 +173,7 @@ func trimDebian(v string) string {
 
 // handlers are what pods may name as the handler of their RuntimeClass: the default alone.
 func handlers(can containers.Features) []v1.NodeRuntimeHandler {
-	no := false
 	return []v1.NodeRuntimeHandler{{
-		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &can.RecursiveReadOnly, UserNamespaces: &no},
+		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &can.RecursiveReadOnly, UserNamespaces: &can.UserNamespaces},
 	}}
 }

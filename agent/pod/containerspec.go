@@ -64,6 +64,6 @@ type Mount struct {
 	ReadOnly          bool
 	RecursiveReadOnly bool // what is mounted below is read-only too
 	// NodeWrites says that the content is the node's (a ConfigMap, Secret …), so that containers only read it.
-	NodeWrites bool
-	Propagation       v1.MountPropagationMode // empty: None
+	NodeWrites  bool
+	Propagation v1.MountPropagationMode // empty: None
 }

@@ -95,6 +95,7 @@ func (r *round) pin(ctx context.Context) error {
 		HostNetwork: p.Spec.HostNetwork, HostIPC: p.Spec.HostIPC, HostPID: p.Spec.HostPID,
 		ShareProcessNamespace: p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace,
 		CgroupParent:          r.w.cgroupParent,
+		OwnUsers:              p.Spec.HostUsers != nil && !*p.Spec.HostUsers,
 	}
 	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		spec.Sysctls = map[string]string{}

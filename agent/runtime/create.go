@@ -69,7 +69,7 @@ func (r *Runtime) create(ctx context.Context, id string, c pod.ContainerSpec) (e
 	}
 	r.mu.Lock()
 	r.owners[id] = c.PodUID
-	r.fresh[id] = prepared{mounts: mounts, io: reg}
+	r.fresh[id] = prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base}
 	r.mu.Unlock()
 	return nil
 }
@@ -118,8 +118,14 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	if err != nil {
 		return nil, err
 	}
+	if record.Base != 0 {
+		if err := r.mapMounts(id, &c); err != nil {
+			return nil, err
+		}
+	}
 	in := specInput{
-		ID: id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
+		Base: record.Base,
+		ID:   id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
 		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, SeccompDefault: r.cfg.SeccompDefault,
 	}
 	if isPrivileged(c) {

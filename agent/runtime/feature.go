@@ -18,6 +18,8 @@ import (
 type Features struct {
 	// RecursiveReadOnly: mounts can be made read-only with all that is mounted below them.
 	RecursiveReadOnly bool
+	// UserNamespaces: pods can have users of their own.
+	UserNamespaces bool
 }
 
 // askTimeout bounds a question to the OCI runtime's program, which answers from its own knowledge.
@@ -49,7 +51,7 @@ func (r *Runtime) Features(ctx context.Context) Features {
 			return Features{}
 		}
 	}
-	found := Features{RecursiveReadOnly: hasMountAttributes() && knowsRecursiveReadOnly(filepath.Base(chosen.path), options, string(version))}
+	found := Features{UserNamespaces: userNamespaceObstacle() == nil, RecursiveReadOnly: hasMountAttributes() && knowsRecursiveReadOnly(filepath.Base(chosen.path), options, string(version))}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.features = &found

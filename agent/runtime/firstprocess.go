@@ -80,7 +80,14 @@ func writeFirstProcess(root string) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{root, filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	// Of its own, because many systems mount /run so that nothing on it can be run.
+	if err := unix.Mount("init", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m"); err != nil {
+		return fmt.Errorf("mount %s: %w", root, err)
+	}
+	for _, dir := range []string{filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -92,6 +99,7 @@ func (r *Runtime) firstProcessSpec(id, dir string, spec SandboxSpec, record sand
 	paths := r.paths(spec.UID, record)
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}}
 	for _, ns := range []specs.LinuxNamespace{
+		{Type: specs.UserNamespace, Path: paths.User},
 		{Type: specs.NetworkNamespace, Path: paths.Net}, {Type: specs.IPCNamespace, Path: paths.IPC}, {Type: specs.UTSNamespace, Path: paths.UTS},
 	} {
 		if ns.Path != "" {
@@ -115,6 +123,7 @@ func (r *Runtime) firstProcessSpec(id, dir string, spec SandboxSpec, record sand
 		Annotations: map[string]string{groupAnnotation: string(record.Group)},
 		Linux: &specs.Linux{
 			Namespaces:  list,
+			UIDMappings: idMappings(record.Base), GIDMappings: idMappings(record.Base),
 			CgroupsPath: cgroupsPath(spec.CgroupParent, id),
 			Resources: &specs.LinuxResources{
 				CPU:     &specs.LinuxCPU{Shares: &shares},
@@ -176,7 +185,7 @@ func (r *Runtime) removeFirstProcess(ctx context.Context, uid types.UID) error {
 	if err := ignoreNotFound(r.containers().Delete(ctx, id)); err != nil {
 		return fmt.Errorf("remove first process: %w", err)
 	}
-	if err := unmountBelow(filepath.Join(r.podDir(uid), "ns", "pid")); err != nil {
+	if err := unmountBelow(filepath.Join(r.podDir(uid), "ns", "pid"), filepath.Join(dir, "root")); err != nil {
 		return fmt.Errorf("remove first process: %w", err)
 	}
 	return os.RemoveAll(dir)

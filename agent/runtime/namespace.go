@@ -59,13 +59,29 @@ func onThrowawayThread(f func() error) error {
 
 func setUpNamespaces(dir string, pins []pin, hostname string, sysctls map[string]string) error {
 	flags := 0
-	made := map[string]bool{}
 	for _, p := range pins {
 		flags |= p.flag
-		made[p.file] = true
 	}
 	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("make namespaces: %w", err)
+	}
+	if err := configureNamespaces(pins, hostname, sysctls); err != nil {
+		return err
+	}
+	for _, p := range pins {
+		source := fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), p.file)
+		if err := bindFile(source, filepath.Join(dir, p.file)); err != nil {
+			return fmt.Errorf("pin %s namespace: %w", p.file, err)
+		}
+	}
+	return nil
+}
+
+// configureNamespaces sets up the new namespaces that the calling thread is in.
+func configureNamespaces(pins []pin, hostname string, sysctls map[string]string) error {
+	made := map[string]bool{}
+	for _, p := range pins {
+		made[p.file] = true
 	}
 	if made[pinUTS.file] && hostname != "" {
 		if err := unix.Sethostname([]byte(hostname)); err != nil {
@@ -89,12 +105,6 @@ func setUpNamespaces(dir string, pins []pin, hostname string, sysctls map[string
 		}
 		if err := setSysctl(name, value); err != nil {
 			return err
-		}
-	}
-	for _, p := range pins {
-		source := fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), p.file)
-		if err := bindFile(source, filepath.Join(dir, p.file)); err != nil {
-			return fmt.Errorf("pin %s namespace: %w", p.file, err)
 		}
 	}
 	return nil

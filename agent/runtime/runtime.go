@@ -7,6 +7,7 @@
 //
 //	<runDir>/pods/<uid>/sandbox.json        the sandbox is complete; which shim group it has
 //	<runDir>/pods/<uid>/ns/{net,ipc,uts}    bind mounts that keep the namespaces alive
+//	<runDir>/pods/<uid>/ns/{user,pid}       where the pod has users of its own, or shares its processes
 //	<runDir>/pods/<uid>/shm                 tmpfs, /dev/shm of all the pod's containers
 //	<runDir>/io/<container>/                FIFOs and registration, see agent/logwriter
 //
@@ -84,6 +85,7 @@ type Runtime struct {
 	fresh    map[string]prepared     // made by Create in this process, until Start
 	fifos    map[string][]*os.File   // reading ends kept so that output outlives a dead log writer
 	groups   map[types.UID]shimGroup // read from the sandboxes on disk at first use
+	bases    map[types.UID]uint32    // of pods with user ids of their own; read in the same way
 	users    map[string]accounts     // by image id: passwd and group files
 }
 
@@ -91,6 +93,8 @@ type Runtime struct {
 type prepared struct {
 	mounts []mount.Mount
 	io     logwriter.Registration
+	uid    types.UID
+	base   uint32 // as in sandboxRecord
 }
 
 // New reads the machine's facts. containerd need not be there yet.

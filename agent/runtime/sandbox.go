@@ -25,8 +25,10 @@ type SandboxSpec struct {
 	Hostname                      string // empty: none is set
 	HostNetwork, HostIPC, HostPID bool
 	ShareProcessNamespace         bool
-	Sysctls                       map[string]string
-	CgroupParent                  string // of the pod, as agent/cgroup gave it
+	// OwnUsers gives the pod user ids of its own: hostUsers: false.
+	OwnUsers     bool
+	Sysctls      map[string]string
+	CgroupParent string // of the pod, as agent/cgroup gave it
 }
 
 // shmSize is Kubernetes' for /dev/shm.
@@ -42,6 +44,8 @@ type sandboxRecord struct {
 	Pins      []string  `json:"pins"` // files below ns/
 	Shm       bool      `json:"shm,omitempty"`
 	Group     shimGroup `json:"group"`
+	// Base is the machine's id of the pod's root; 0: the pod has the machine's users.
+	Base uint32 `json:"base,omitempty"`
 }
 
 // EnsureSandbox makes the namespaces that a pod's containers share, or finds them. Errors of
@@ -64,7 +68,16 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.San
 	if err != nil {
 		return nil, fmt.Errorf("ensure sandbox of pod %s: %w", spec.UID, err)
 	}
-	record, err = r.makeSandbox(spec, group)
+	var base uint32
+	if spec.OwnUsers {
+		if err := userNamespaceObstacle(); err != nil {
+			return nil, fault.As(fault.ErrInvalid, fmt.Errorf("hostUsers: false cannot be had on this node: %w", err))
+		}
+		if base, err = r.assignBase(spec.UID); err != nil {
+			return nil, fmt.Errorf("ensure sandbox of pod %s: %w", spec.UID, err)
+		}
+	}
+	record, err = r.makeSandbox(spec, group, base)
 	if err == nil && spec.ShareProcessNamespace {
 		err = r.ensureFirstProcess(ctx, spec, record)
 	}
@@ -74,7 +87,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.San
 	return r.sandbox(spec.UID, record), nil
 }
 
-func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup) (sandboxRecord, error) {
+func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup, base uint32) (sandboxRecord, error) {
 	dir := r.podDir(spec.UID)
 	// What a killed maker left is of unknown completeness.
 	if err := r.clearSandbox(dir); err != nil {
@@ -82,7 +95,7 @@ func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup) (sandboxRecord,
 	}
 	record := sandboxRecord{
 		Boot: r.bootID, CreatedAt: time.Now(), Namespace: spec.Namespace, Name: spec.Name,
-		Hostname: spec.Hostname, Group: group,
+		Hostname: spec.Hostname, Group: group, Base: base,
 	}
 	var pins []pin
 	if !spec.HostNetwork {
@@ -97,7 +110,13 @@ func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup) (sandboxRecord,
 	if err := os.MkdirAll(filepath.Join(dir, "ns"), 0o711); err != nil {
 		return record, err
 	}
-	if len(pins) > 0 || len(spec.Sysctls) > 0 {
+	switch {
+	case base != 0:
+		record.Pins = append(record.Pins, pinUser.file)
+		if err := makeUserNamespaces(filepath.Join(dir, "ns"), pins, base, spec.Hostname, spec.Sysctls); err != nil {
+			return record, err
+		}
+	case len(pins) > 0 || len(spec.Sysctls) > 0:
 		if err := makeNamespaces(filepath.Join(dir, "ns"), pins, spec.Hostname, spec.Sysctls); err != nil {
 			return record, err
 		}
@@ -158,7 +177,7 @@ func parseSandbox(data []byte) (sandboxRecord, error) {
 		return sandboxRecord{}, err
 	}
 	for _, file := range record.Pins {
-		if file != pinNet.file && file != pinIPC.file && file != pinUTS.file {
+		if file != pinNet.file && file != pinIPC.file && file != pinUTS.file && file != pinUser.file {
 			return sandboxRecord{}, fmt.Errorf("%q is no namespace", file)
 		}
 	}
@@ -182,6 +201,8 @@ func (r *Runtime) paths(uid types.UID, record sandboxRecord) namespacePaths {
 			out.IPC = path
 		case pinUTS.file:
 			out.UTS = path
+		case pinUser.file:
+			out.User = path
 		}
 	}
 	if path := filepath.Join(r.podDir(uid), "ns", "pid"); pinned(path) {
@@ -211,6 +232,7 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, uid types.UID) error {
 	}
 	r.mu.Lock()
 	delete(r.groups, uid)
+	delete(r.bases, uid)
 	r.mu.Unlock()
 	return nil
 }
@@ -222,7 +244,12 @@ func (r *Runtime) clearSandbox(dir string) error {
 		return err
 	}
 	var paths []string
-	for _, file := range []string{"net", "ipc", "uts", "pid"} {
+	for _, sub := range []string{"idmap", "layers"} {
+		if err := unmountTree(filepath.Join(dir, sub)); err != nil {
+			return err
+		}
+	}
+	for _, file := range []string{"net", "ipc", "uts", "pid", "user"} {
 		paths = append(paths, filepath.Join(dir, "ns", file))
 	}
 	return unmountBelow(append(paths, filepath.Join(dir, "shm"))...)

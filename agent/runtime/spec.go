@@ -32,6 +32,7 @@ type specInput struct {
 	Shm       string // host directory for /dev/shm
 	Target    string // process namespace of the container that an ephemeral one looks at; empty: none
 	Group     string // shim group
+	Base      uint32 // the machine's id of the pod's root; 0: the pod has the machine's users
 	Host      hostFacts
 	// Seccomp is the profile of a Localhost type, read and parsed; nil otherwise.
 	Seccomp *specs.LinuxSeccomp
@@ -40,7 +41,7 @@ type specInput struct {
 }
 
 // namespacePaths are the pinned namespaces to join; empty is the host's own.
-type namespacePaths struct{ Net, IPC, UTS, PID string }
+type namespacePaths struct{ Net, IPC, UTS, PID, User string }
 
 // user is who the first process is.
 type user struct {
@@ -77,6 +78,8 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 			Namespaces:  namespaceList(in),
 			CgroupsPath: cgroupsPath(c.CgroupParent, in.ID),
 			Resources:   resources(c, in.Host),
+			UIDMappings: idMappings(in.Base),
+			GIDMappings: idMappings(in.Base),
 		},
 	}
 	if spec.Process.Capabilities, err = capabilities(c.Security, privileged, in.Host.Capabilities); err != nil {
@@ -171,6 +174,7 @@ func namespaceList(in specInput) []specs.LinuxNamespace {
 			list = append(list, specs.LinuxNamespace{Type: kind, Path: path})
 		}
 	}
+	join(specs.UserNamespace, in.Paths.User)
 	join(specs.NetworkNamespace, in.Paths.Net)
 	join(specs.IPCNamespace, in.Paths.IPC)
 	join(specs.UTSNamespace, in.Paths.UTS)

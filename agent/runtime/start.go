@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/logwriter"
 	"coracle/internal/fault"
@@ -77,6 +78,10 @@ func (r *Runtime) prepared(ctx context.Context, id string) (prepared, error) {
 	if record.SnapshotKey == "" {
 		return prep, nil
 	}
+	prep.uid = types.UID(record.Labels[labelUID])
+	if sandbox, err := r.readSandbox(prep.uid); err == nil {
+		prep.base = sandbox.Base
+	}
 	if prep.mounts, err = r.snapshotter().Mounts(ctx, record.SnapshotKey); err != nil {
 		return prepared{}, fmt.Errorf("find root file system: %w", classify(err))
 	}
@@ -84,7 +89,14 @@ func (r *Runtime) prepared(ctx context.Context, id string) (prepared, error) {
 }
 
 // makeTask has the shim and the OCI runtime prepare the container, or finds that they have.
-func (r *Runtime) makeTask(ctx context.Context, id string, prep prepared, fifos logwriter.Paths) (uint32, tasktypes.Status, error) {
+func (r *Runtime) makeTask(ctx context.Context, id string, prep prepared, fifos logwriter.Paths) (pid uint32, state tasktypes.Status, err error) {
+	if prep.base != 0 {
+		var done func() error
+		if prep.mounts, done, err = r.mapRoot(prep.uid, id, prep.base, prep.mounts); err != nil {
+			return 0, 0, err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+	}
 	response, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: id, Rootfs: rootfs(prep.mounts), Terminal: prep.io.TTY,
 		Stdin: fifos.Stdin, Stdout: fifos.Stdout, Stderr: fifos.Stderr,

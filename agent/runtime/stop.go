@@ -118,6 +118,9 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 		return fmt.Errorf("remove container %s: %w", id, err)
 	}
 	r.releaseFIFOs(id)
+	if err := r.unmapMounts(id); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
 	if err := r.containers().Delete(ctx, id); ignoreNotFound(err) != nil {
 		return fmt.Errorf("remove container %s: %w", id, classify(err))
 	}
