@@ -54,7 +54,7 @@ test: ## run all tests: unit, and integration as root
 
 .PHONY: unit
 unit: ## run the unit tests alone
-	$(GO) test $$($(UNIT))
+	$(GO) test -timeout 8m $$($(UNIT))
 
 .PHONY: race
 race: ## run the unit tests with the race detector (needs a C compiler)
