@@ -9,7 +9,8 @@ LDFLAGS := -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/inter
 KUBECTL_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 \
 	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitTreeState=clean
 export CGO_ENABLED := 0
-GOFLAGS_BUILD := -trimpath
+# For binaries and tests alike: with other flags every library would be compiled once more for the tests.
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
 UNIT := $(GO) list ./... | grep -v /integration
 # What the integration tests run; `make integration RUN=TestPodLife` runs one.
 RUN ?= .
@@ -26,15 +27,15 @@ build: bin/coracle-agent bin/coracle-controlplane bin/kubectl ## build the three
 .PHONY: FORCE
 FORCE:
 bin/coracle-agent: FORCE
-	@$(GO) build $(GOFLAGS_BUILD) -ldflags "$(LDFLAGS)" -o $@ ./agent
+	@$(GO) build -ldflags "$(LDFLAGS)" -o $@ ./agent
 bin/coracle-controlplane: FORCE
-	@$(GO) build $(GOFLAGS_BUILD) -ldflags "$(LDFLAGS)" -o $@ ./controlplane
+	@$(GO) build -ldflags "$(LDFLAGS)" -o $@ ./controlplane
 bin/kubectl: FORCE
-	@$(GO) build $(GOFLAGS_BUILD) -ldflags "$(KUBECTL_LDFLAGS)" -o $@ ./scripts/kubectl
+	@$(GO) build -ldflags "$(KUBECTL_LDFLAGS)" -o $@ ./scripts/kubectl
 bin/coracle-demo: FORCE
-	@$(GO) build $(GOFLAGS_BUILD) -ldflags "-s -w" -o $@ ./scripts/demo
+	@$(GO) build -ldflags "-s -w" -o $@ ./scripts/demo
 bin/coracle-image: FORCE
-	@$(GO) build $(GOFLAGS_BUILD) -ldflags "-s -w" -o $@ ./scripts/image
+	@$(GO) build -ldflags "-s -w" -o $@ ./scripts/image
 
 .PHONY: packages
 packages: ## install the operating system packages that are missing (root)
