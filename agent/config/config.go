@@ -66,6 +66,16 @@ type Config struct {
 	// Reserved is kept from pods, by resource: cpu, memory, ephemeral-storage, pid. Capacity less this is allocatable.
 	Reserved map[string]string `json:"reserved,omitempty"`
 
+	// PodPidsLimit is how many processes and threads a pod may have; 0 for as many as the node allows.
+	PodPidsLimit int64 `json:"podPidsLimit,omitempty"`
+	// Memory says how containers' memory is treated beyond their limits.
+	Memory Memory `json:"memory,omitempty"`
+
+	// RuntimeHandlers are what RuntimeClasses may name as their handler, beside "runc" and "crun", which are there where the
+	// programs are. A value is an OCI runtime's path ("/usr/local/bin/youki"), or one of containerd's shims with, where it
+	// takes one, the path of its configuration ("io.containerd.runsc.v1:/etc/runsc.toml").
+	RuntimeHandlers map[string]string `json:"runtimeHandlers,omitempty"`
+
 	Logs Logs `json:"logs,omitempty"`
 
 	// Poll is for metered links: connect, exchange, hang up, and come back after this long, such as 5m.
@@ -105,6 +115,18 @@ type CNI struct {
 	MTU int `json:"mtu,omitempty"`
 }
 
+// Memory is how containers' memory is treated beyond their limits. All but NoSwap and none need cgroup v2.
+type Memory struct {
+	// Swap is "NoSwap", or "LimitedSwap" for burstable pods' containers to swap in proportion to what they ask for.
+	Swap string `json:"swap,omitempty"`
+	// Reservation is "none", or "tiered" to keep what pods ask for from being reclaimed: surely for guaranteed pods, where
+	// possible for burstable ones.
+	Reservation string `json:"reservation,omitempty"`
+	// Throttling slows containers down before they reach their limit, from this share of their room on, such as 0.9;
+	// 0, the default, does not.
+	Throttling float64 `json:"throttling,omitempty"`
+}
+
 // Logs bounds the containers' logs.
 type Logs struct {
 	// MaxSize of one log file, after which it is rotated: 10Mi.
@@ -112,6 +134,14 @@ type Logs struct {
 	// MaxFiles for each container, the one being written included.
 	MaxFiles int `json:"maxFiles,omitempty"`
 }
+
+// The values of Memory.Swap and Memory.Reservation.
+const (
+	NoSwap        = "NoSwap"
+	LimitedSwap   = "LimitedSwap"
+	ReserveNone   = "none"
+	ReserveTiered = "tiered"
+)
 
 // Default is the configuration of a node that is the only one on its machine.
 func Default() Config {
@@ -136,6 +166,7 @@ func Default() Config {
 		MaxPods:      110,
 		CgroupDriver: "auto",
 		CgroupRoot:   "/",
+		Memory:       Memory{Swap: NoSwap, Reservation: ReserveNone},
 		ResolvConf:   defaultResolvConf,
 		Logs:         Logs{MaxSize: "10Mi", MaxFiles: 5},
 		Poll:         "0",

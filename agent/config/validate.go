@@ -135,6 +135,27 @@ func (c *Config) validateNumbers(fail func(string, string, ...any)) {
 	if d, err := c.PollInterval(); err != nil || d < 0 || (d > 0 && d < 10*time.Second) {
 		fail("poll", "must be 0 or a duration of at least 10s such as 5m, not %q", c.Poll)
 	}
+	if c.PodPidsLimit < 0 {
+		fail("podPidsLimit", "must be 0 for none or the number of processes a pod may have, not %d", c.PodPidsLimit)
+	}
+	if !slices.Contains([]string{NoSwap, LimitedSwap}, c.Memory.Swap) {
+		fail("memory.swap", "must be %s or %s, not %q", NoSwap, LimitedSwap, c.Memory.Swap)
+	}
+	if !slices.Contains([]string{ReserveNone, ReserveTiered}, c.Memory.Reservation) {
+		fail("memory.reservation", "must be %s or %s, not %q", ReserveNone, ReserveTiered, c.Memory.Reservation)
+	}
+	if t := c.Memory.Throttling; t < 0 || t > 1 {
+		fail("memory.throttling", "must be 0 or a share between 0 and 1 such as 0.9, not %v", t)
+	}
+	for name, value := range c.RuntimeHandlers {
+		for _, m := range validation.IsDNS1123Label(name) {
+			fail("runtimeHandlers", "%q: %s", name, m)
+		}
+		shim, file, _ := strings.Cut(value, ":")
+		if !filepath.IsAbs(value) && (strings.Count(shim, ".") < 2 || strings.Contains(shim, "/") || file != "" && !filepath.IsAbs(file)) {
+			fail("runtimeHandlers", "%s: must be the absolute path of an OCI runtime, or a shim such as io.containerd.runsc.v1, with :/PATH where it takes a configuration, not %q", name, value)
+		}
+	}
 	if _, err := c.ReservedResources(); err != nil {
 		fail("reserved", "%s", err.Error())
 	}

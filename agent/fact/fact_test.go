@@ -259,3 +259,12 @@ func FuzzCountList(f *testing.F) {
 		}
 	})
 }
+
+func TestLimits(t *testing.T) {
+	if c := Limits(nil); c.Status != v1.ConditionTrue {
+		t.Errorf("nothing is missing: %+v", c)
+	}
+	if c := Limits([]string{"one", "two"}); c.Status != v1.ConditionFalse || c.Message != "one; two" {
+		t.Errorf("two are missing: %+v", c)
+	}
+}

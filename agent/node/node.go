@@ -69,6 +69,8 @@ type Node struct {
 	report  *report
 	tokens  *tokens
 	began   time.Time
+	// gaps are sentences about what pods may ask for and this machine cannot give.
+	gaps []string
 }
 
 // New builds an agent. The machine must have joined. journal keeps recent troubles for the status
@@ -148,14 +150,13 @@ func (n *Node) buildRuntime() (err error) {
 	if err != nil {
 		return err
 	}
-	n.cgroups, err = cgroup.New(cgroup.Config{Root: n.cfg.CgroupRoot, Driver: n.cfg.CgroupDriver, Log: n.log})
-	if err != nil {
+	if err := n.buildCgroups(); err != nil {
 		return err
 	}
 	n.runtime, err = containers.New(containers.Config{
 		Images: n.images, Namespace: n.cfg.Containerd.Namespace, RunDir: n.cfg.RunDir, LogSocket: n.cfg.LogSocket(),
 		OCIRuntime: n.cfg.Runtime, PodsPerShim: n.cfg.PodsPerShim,
-		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
+		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SwapLimits: n.cgroups.SwapLimits(), SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
 	})
 	return err
 }
@@ -192,6 +193,7 @@ func (n *Node) buildPods() (err error) {
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
 		Node:          n.object,
 		MemoryBytes:   n.host.Memory().Total,
+		Memory:        n.memoryPolicy(),
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
 	})
 	n.network.moved = n.wakeAll

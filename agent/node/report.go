@@ -115,7 +115,7 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 		// As with a kubelet that was given a name: the label and the address say the node's name, so
 		// that several nodes on one machine are told apart.
 		Hostname: r.n.name, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
-		Handlers: handlers(can), Problems: problems, Pressure: r.pressure.Observe(now, facts),
+		Handlers: handlers(can), Problems: problems, Pressure: append(r.pressure.Observe(now, facts), r.n.limitsCondition()),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
 	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Allocation is the CPU and memory that the node has granted a pod. It differs from the spec while a resize waits, and is
@@ -20,12 +22,12 @@ var computeResources = []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory}
 func allocationOf(pod *v1.Pod) *Allocation {
 	a := &Allocation{Containers: map[string]v1.ResourceRequirements{}}
 	if r := pod.Spec.Resources; r != nil {
-		c := compute(*r)
+		c := Compute(*r)
 		a.Pod = &c
 	}
 	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
-			if c := compute(list[i].Resources); len(c.Requests)+len(c.Limits) > 0 {
+			if c := Compute(list[i].Resources); len(c.Requests)+len(c.Limits) > 0 {
 				a.Containers[list[i].Name] = c
 			}
 		}
@@ -72,8 +74,8 @@ func differs(pod *v1.Pod, a *Allocation) bool {
 	return false
 }
 
-// compute is the part of r that may change in a running pod.
-func compute(r v1.ResourceRequirements) v1.ResourceRequirements {
+// Compute is the part of r that may change in a running pod.
+func Compute(r v1.ResourceRequirements) v1.ResourceRequirements {
 	return v1.ResourceRequirements{Requests: computeList(r.Requests), Limits: computeList(r.Limits)}
 }
 
@@ -139,6 +141,15 @@ type Room struct {
 	Taken v1.ResourceList
 	// Swap says that burstable pods' containers may swap: how much follows from their memory, which cannot change in place then.
 	Swap bool
+}
+
+// Room is what the node can grant the pod of this uid.
+func (o *Occupancy) Room(uid types.UID) *Room {
+	own := o.tenants[uid].requests
+	return &Room{Allocatable: o.Allocatable, Taken: v1.ResourceList{
+		v1.ResourceCPU:    *resource.NewMilliQuantity(o.used[v1.ResourceCPU]-own[v1.ResourceCPU], resource.DecimalSI),
+		v1.ResourceMemory: *resource.NewQuantity(o.used[v1.ResourceMemory]-own[v1.ResourceMemory], resource.BinarySI),
+	}}
 }
 
 // AsksResize says that the pod asks for other resources than the node has granted it, so that Plan wants to know the Room.

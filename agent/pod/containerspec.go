@@ -25,7 +25,12 @@ type ContainerSpec struct {
 
 	Stdin, StdinOnce, TTY bool
 
-	Resources    v1.ResourceRequirements
+	Resources v1.ResourceRequirements
+	// SwapBytes may be swapped of the container's memory; 0: none.
+	SwapBytes int64
+	// MemoryMin and MemoryLow are not, or last, reclaimed; from MemoryHigh on the container is slowed down. Bytes; 0: none.
+	MemoryMin, MemoryLow, MemoryHigh int64
+
 	OOMScoreAdj  int
 	CgroupParent string // as agent/cgroup gave it
 

@@ -48,7 +48,7 @@ func (p *planner) judge(asked, granted *v1.Pod) *v1.PodCondition {
 	refuse := func(reason, format string, args ...any) *v1.PodCondition {
 		return &v1.PodCondition{Type: v1.PodResizePending, Status: v1.ConditionTrue, Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	if source := asked.Annotations["kubernetes.io/config.source"]; source != "" && source != "api" {
+	if Static(asked) {
 		return refuse(v1.PodReasonInfeasible, "In-place resize of static-pods is not supported")
 	}
 	if p.d.Room == nil {
@@ -131,7 +131,8 @@ func (p *planner) restartsToResize(u *unit, c *Container) bool {
 
 // update notes that a running attempt is to be given other resources.
 func (p *planner) update(u *unit, c *Container) {
-	if p.facts.Resize != nil && len(p.misfit(u, c)) > 0 {
+	stops := u.facts.Stop != nil && u.facts.Stop.Attempt == c.Attempt
+	if p.facts.Resize != nil && !stops && len(p.misfit(u, c)) > 0 {
 		p.updates = append(p.updates, UpdateContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt})
 	}
 }

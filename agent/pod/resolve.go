@@ -29,6 +29,7 @@ type Sources struct {
 	HostIPs       []string
 	Allocatable   v1.ResourceList // of the node: what limits default to in resourceFieldRef
 	MemoryBytes   int64           // of the machine, for the OOM score
+	Memory        MemoryPolicy
 
 	CgroupParent string
 	LogPath      string
@@ -94,7 +95,18 @@ func ResolveContainer(pod *v1.Pod, c *v1.Container, kind Kind, attempt int, src 
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		spec.StopSignal = string(*c.Lifecycle.StopSignal)
 	}
+	src.Memory.applyMemory(&spec, pod, src)
 	return spec, nil
+}
+
+// ResolveResources is the part of a ContainerSpec that may change while the container runs.
+func ResolveResources(pod *v1.Pod, c *v1.Container, src Sources) ContainerSpec {
+	spec := ContainerSpec{
+		Name: c.Name, Resources: c.Resources,
+		SystemCritical: pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCriticalPriority,
+	}
+	src.Memory.applyMemory(&spec, pod, src)
+	return spec
 }
 
 // targetOf is the container whose processes an ephemeral container is to see; empty: none.

@@ -268,6 +268,27 @@ var traces = []struct {
 		w.run(2 * time.Minute)
 		return w
 	}},
+	{"resize", func() *world {
+		restarted := withSize("restarted", "500m/1Gi", "1/2Gi")
+		restarted.ResizePolicy = []v1.ContainerResizePolicy{{ResourceName: v1.ResourceMemory, RestartPolicy: v1.RestartContainer}}
+		w := newWorld(newPod(withSize("web", "500m/1Gi", "1/2Gi"), restarted))
+		w.room = roomOf("4", "8Gi", "1", "1Gi")
+		w.run(time.Minute)
+		w.ask("web", "2/1Gi", "2/2Gi")
+		w.run(2 * time.Minute)
+		w.ask("restarted", "500m/2Gi", "1/2Gi")
+		w.run(3 * time.Minute)
+		w.ask("web", "3/1Gi", "3/2Gi")
+		w.run(4 * time.Minute)
+		w.say("(another pod goes)")
+		w.room = roomOf("4", "8Gi", "0", "0")
+		w.run(5 * time.Minute)
+		w.ask("web", "16/1Gi", "16/2Gi")
+		w.run(6 * time.Minute)
+		w.ask("web", "500m/1Gi", "1/1Gi")
+		w.run(7 * time.Minute)
+		return w
+	}},
 	{"probes", func() *world {
 		c := container("web")
 		c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = &v1.Probe{}, &v1.Probe{}, &v1.Probe{}

@@ -51,22 +51,48 @@ func OOMScoreAdj(pod *v1.Pod, c *v1.Container, memory int64) int {
 	case v1.PodQOSBestEffort:
 		return oomBestEffort
 	}
-	score := oomScoreOf(c, memory)
+	unspoken := unspokenMemory(pod)
+	score := oomScoreOf(c, unspoken, memory)
 	if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
 		// A sidecar must not go before the containers it serves.
 		for i := range pod.Spec.Containers {
-			score = min(score, oomScoreOf(&pod.Spec.Containers[i], memory))
+			score = min(score, oomScoreOf(&pod.Spec.Containers[i], unspoken, memory))
 		}
 	}
 	return score
 }
 
+// unspokenMemory is each container's part of the memory that the pod as a whole asks for and no container does.
+func unspokenMemory(pod *v1.Pod) int64 {
+	if pod.Spec.Resources == nil {
+		return 0
+	}
+	whole, ok := pod.Spec.Resources.Requests[v1.ResourceMemory]
+	if !ok {
+		return 0
+	}
+	alone := *pod
+	alone.Spec.Resources, alone.Spec.Overhead = nil, nil
+	spoken, _ := Resources(&alone)
+	return max(whole.Value()-spoken.Memory().Value(), 0) / int64(len(pod.Spec.Containers)+sidecars(pod))
+}
+
+func sidecars(pod *v1.Pod) int {
+	n := 0
+	for i := range pod.Spec.InitContainers {
+		if KindOf(&pod.Spec.InitContainers[i]) == Sidecar {
+			n++
+		}
+	}
+	return n
+}
+
 // oomScoreOf falls with the share of the machine's memory that the container asked for.
-func oomScoreOf(c *v1.Container, memory int64) int {
+func oomScoreOf(c *v1.Container, unspoken, memory int64) int {
 	if memory <= 0 {
 		return oomBestEffort - 1
 	}
 	request := c.Resources.Requests[v1.ResourceMemory]
-	score := oomBestEffort - int(1000*request.Value()/memory)
+	score := oomBestEffort - int(1000*(request.Value()+unspoken)/memory)
 	return min(max(score, oomBestEffort+oomGuaranteed), oomBestEffort-1)
 }

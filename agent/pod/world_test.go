@@ -28,6 +28,10 @@ type world struct {
 	pulls   map[string]func(n int) error
 	pulled  map[string]int
 	creates map[string]error
+	// room is what the node can grant; nil: not known.
+	room *Room
+	// updateFails is why containers cannot be updated.
+	updateFails string
 
 	// killAfter kills the agent after that many steps; 0: never.
 	killAfter, steps int
@@ -99,7 +103,7 @@ func (w *world) behaviour(name string, attempt int) behaviour {
 }
 
 func (w *world) plan() Result {
-	d := Desired{Pod: w.pod, Removed: w.removed, HostIPs: []string{"192.0.2.1"}, Previous: w.last}
+	d := Desired{Pod: w.pod, Removed: w.removed, HostIPs: []string{"192.0.2.1"}, Previous: w.last, Room: w.room}
 	r := Plan(d, w.observed(), w.now)
 	w.o.Facts = r.Facts
 	if w.pod != nil && !w.removed {
@@ -219,6 +223,7 @@ func (w *world) restartAgent() {
 	w.say("(agent restarts)")
 	w.o.Images, w.o.Troubles = nil, nil
 	w.o.VolumesReady, w.o.CgroupReady = false, false
+	w.o.Loosened, w.o.Settled, w.o.ResizeError = 0, 0, ""
 	for i := range w.o.Containers {
 		w.o.Containers[i].Live = Live{}
 	}

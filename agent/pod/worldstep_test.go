@@ -3,6 +3,8 @@ package pod
 import (
 	"slices"
 	"time"
+
+	v1 "k8s.io/api/core/v1"
 )
 
 // apply executes one step and reports whether it ended well. It checks what must hold whenever a step is executed.
@@ -41,8 +43,44 @@ func (w *world) apply(s Step) bool {
 			w.fail("running container %s removed", s.ID)
 		}
 		w.o.Containers = slices.DeleteFunc(w.o.Containers, func(c Container) bool { return c.ID == s.ID })
+	case LoosenCgroup, UpdateContainer, SettleCgroup:
+		return w.applyResize(s)
 	default:
 		w.applyTearDown(s)
+	}
+	return true
+}
+
+// applyResize checks the order: the pod's group leaves room for a container before it is updated, and is settled last.
+func (w *world) applyResize(s Step) bool {
+	r, granted := w.o.Facts.Resize, Granted(w.pod, w.o.Facts.Allocated)
+	if r == nil {
+		w.fail("%s without a resize that was granted", s)
+		return false
+	}
+	switch s := s.(type) {
+	case LoosenCgroup:
+		w.o.Loosened = r.Generation
+	case SettleCgroup:
+		for i := range w.o.Containers {
+			c := &w.o.Containers[i]
+			if spec, _, ok := FindContainer(granted, c.Name); ok && c.State == Running && c.Resources != nil && !sameCompute(*c.Resources, spec.Resources) {
+				w.fail("%s while container %s has other resources", s, c.Name)
+			}
+		}
+		w.o.Settled = r.Generation
+	case UpdateContainer:
+		c := w.find(s.ID)
+		if c == nil || c.State != Running || w.o.Loosened != r.Generation {
+			w.fail("%s which does not run, or before its pod's group", s)
+			return false
+		}
+		if w.o.ResizeError = w.updateFails; w.updateFails != "" {
+			return false
+		}
+		spec, _, _ := FindContainer(granted, s.Name)
+		given := Compute(spec.Resources)
+		c.Resources = &given
 	}
 	return true
 }
@@ -125,7 +163,12 @@ func (w *world) applyCreate(s CreateContainer) bool {
 	}
 	id := "c-" + s.Name + "-" + string(rune('0'+s.Attempt%10)) + string(rune('a'+s.Attempt/10))
 	if w.find(id) == nil {
-		w.o.Containers = append(w.o.Containers, Container{
+		granted, _, _ := FindContainer(Granted(w.pod, w.o.Facts.Allocated), s.Name)
+		var given *v1.ResourceRequirements
+		if r := Compute(granted.Resources); len(r.Requests)+len(r.Limits) > 0 {
+			given = &r
+		}
+		w.o.Containers = append(w.o.Containers, Container{Resources: given,
 			ID: id, Name: s.Name, Kind: s.Kind, Attempt: s.Attempt, Fingerprint: Fingerprint(spec), Image: spec.Image,
 			ImageID: spec.Image + "@sha256:1", CreatedAt: w.now,
 		})

@@ -59,7 +59,7 @@ func (r *Runner) loadBooks() {
 	for _, p := range r.cfg.Store.Pods() {
 		f, err := pod.DecodeFacts(facts[string(p.UID)])
 		if (err == nil && !f.StartTime.IsZero() || p.Status.StartTime != nil) && f.Finished == "" && !pod.Final(p.Status.Phase) {
-			r.admission.books.Take(p)
+			r.admission.books.Take(pod.Granted(p, f.Allocated))
 		}
 	}
 }
@@ -115,7 +115,7 @@ func (w *worker) admit(d *pod.Desired) (again time.Time) {
 	if !w.facts.StartTime.IsZero() || p.Status.StartTime != nil || p.DeletionTimestamp != nil || pod.Final(p.Status.Phase) {
 		w.admitted = true
 		if w.facts.Finished == "" && !pod.Final(p.Status.Phase) {
-			w.r.occupy(p)
+			w.r.occupy(pod.Granted(p, w.facts.Allocated))
 		}
 		return time.Time{}
 	}

@@ -64,7 +64,8 @@ func reasonOf(err error) string {
 // resolve gathers what the container refers to.
 func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.ContainerSpec, error) {
 	w, cfg := r.w, r.w.r.cfg
-	c, _, ok := pod.FindContainer(w.pod, s.Name)
+	p := w.granted()
+	c, _, ok := pod.FindContainer(p, s.Name)
 	if !ok {
 		return pod.ContainerSpec{}, fmt.Errorf("container %s is not in the pod's definition", s.Name)
 	}
@@ -85,12 +86,12 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 	if err != nil {
 		return pod.ContainerSpec{}, fmt.Errorf("make termination log: %w", err)
 	}
-	spec, err := pod.ResolveContainer(w.pod, c, s.Kind, s.Attempt, pod.Sources{
+	spec, err := pod.ResolveContainer(p, c, s.Kind, s.Attempt, pod.Sources{
 		ConfigMap: cfg.Store.ConfigMap, Secret: cfg.Store.Secret, Services: w.r.services.of(cfg.Store),
 		ImageUser: image.User, Volumes: w.volumes,
 		Hosts: files.Hosts, ResolvConf: files.ResolvConf, HostnameFile: files.Hostname, TerminationLog: lastWords,
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain(), PodIPs: podIPs, HostIPs: r.desired.HostIPs,
-		Allocatable: cfg.Allocatable(), MemoryBytes: cfg.MemoryBytes,
+		Allocatable: cfg.Allocatable(), MemoryBytes: cfg.MemoryBytes, Memory: cfg.Memory,
 		CgroupParent: w.cgroupParent, LogPath: w.logPath(s.Name, s.Attempt),
 		RecursiveReadOnly: pod.AsksRecursiveReadOnly(w.pod) && cfg.Runtime.Features(ctx).RecursiveReadOnly,
 	})

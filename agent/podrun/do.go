@@ -26,7 +26,7 @@ func (r *round) do(ctx context.Context, s pod.Step) error {
 	case pod.AttachNetwork:
 		return w.sandboxEvent(r.attach(ctx))
 	case pod.MakeCgroup:
-		parent, err := doors.Cgroups.EnsurePod(ctx, w.pod)
+		parent, err := doors.Cgroups.EnsurePod(ctx, w.granted())
 		if err != nil {
 			w.event(v1.EventTypeWarning, "FailedCreatePodContainer", fmt.Sprintf("unable to ensure pod container exists: %s", err))
 			return err
@@ -52,6 +52,8 @@ func (r *round) do(ctx context.Context, s pod.Step) error {
 	case pod.UnmountVolumes:
 		w.volumes = nil
 		return doors.Volumes.Remove(ctx, w.uid)
+	case pod.LoosenCgroup, pod.UpdateContainer, pod.SettleCgroup:
+		return w.resizeStep(ctx, s)
 	case pod.RemoveCgroup:
 		w.cgroupParent = ""
 		return doors.Cgroups.RemovePod(ctx, w.uid)

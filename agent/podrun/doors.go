@@ -40,6 +40,8 @@ type Runtime interface {
 	RemoveSandbox(ctx context.Context, uid types.UID) error
 	Create(ctx context.Context, spec pod.ContainerSpec) (id string, err error)
 	Start(ctx context.Context, id string) error
+	// Update gives a running container other resources.
+	Update(ctx context.Context, id string, spec pod.ContainerSpec) error
 	// Signal sends sig; empty is the container's own stop signal.
 	Signal(ctx context.Context, id, sig string) error
 	Remove(ctx context.Context, id string) error
@@ -78,6 +80,7 @@ type Volumes interface {
 // Cgroups makes the pods' groups. *cgroup.Cgroups is one.
 type Cgroups interface {
 	EnsurePod(ctx context.Context, pod *v1.Pod) (parent string, err error)
+	LoosenPod(ctx context.Context, pod *v1.Pod) error
 	RemovePod(ctx context.Context, uid types.UID) error
 	Pods(ctx context.Context) (map[types.UID]bool, error)
 }

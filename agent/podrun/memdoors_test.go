@@ -158,6 +158,11 @@ func (c *memCgroups) EnsurePod(_ context.Context, p *v1.Pod) (string, error) {
 	return "/coracle/pod" + string(p.UID), nil
 }
 
+func (c *memCgroups) LoosenPod(ctx context.Context, p *v1.Pod) error {
+	_, err := c.EnsurePod(ctx, p)
+	return err
+}
+
 func (c *memCgroups) RemovePod(_ context.Context, uid types.UID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

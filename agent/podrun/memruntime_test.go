@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/pod"
@@ -34,6 +35,8 @@ type memRuntime struct {
 	busy, top int // steps under way, and the most there ever were
 	changes   chan types.UID
 	behave    map[string]behaviour
+
+	refuseUpdate error
 }
 
 func (r *memRuntime) ObserveAll(context.Context) (map[types.UID]pod.Observed, error) {
@@ -117,9 +120,31 @@ func (r *memRuntime) Create(_ context.Context, spec pod.ContainerSpec) (string, 
 	}
 	r.specs = append(r.specs, spec)
 	o.Containers = append(o.Containers, pod.Container{
-		ID: id, Name: spec.Name, Kind: spec.Kind, Attempt: spec.Attempt, Fingerprint: spec.Fingerprint, Image: spec.Image, CreatedAt: time.Now(),
+		ID: id, Name: spec.Name, Kind: spec.Kind, Attempt: spec.Attempt, Fingerprint: spec.Fingerprint, Image: spec.Image, CreatedAt: time.Now(), Resources: notedResources(spec),
 	})
 	return id, nil
+}
+
+// notedResources is nil for a container that asks for nothing, as with containerd.
+func notedResources(spec pod.ContainerSpec) *v1.ResourceRequirements {
+	if r := pod.Compute(spec.Resources); len(r.Requests)+len(r.Limits) > 0 {
+		return &r
+	}
+	return nil
+}
+
+func (r *memRuntime) Update(_ context.Context, id string, spec pod.ContainerSpec) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, c := r.locate(id)
+	if c == nil || c.State != pod.Running {
+		return fmt.Errorf("container %s does not run", id)
+	}
+	if r.refuseUpdate != nil {
+		return r.refuseUpdate
+	}
+	c.Resources = notedResources(spec)
+	return nil
 }
 
 // locate needs the lock.

@@ -28,6 +28,7 @@ func (w *worker) observe(ctx context.Context, d pod.Desired) (pod.Observed, erro
 	}
 	o.VolumesReady = w.volumes != nil && d.Pod != nil && w.volumesFor == d.Pod.ResourceVersion
 	o.CgroupReady = w.cgroupParent != ""
+	o.Loosened, o.Settled = w.loosened, w.settled
 	if w.maybeTearDown(d) {
 		if err := w.observeRest(ctx, &o); err != nil {
 			return o, err
@@ -101,6 +102,7 @@ func (w *worker) observeRest(ctx context.Context, o *pod.Observed) error {
 func (w *worker) addOwn(o *pod.Observed) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	o.ResizeError = w.resizeError
 	o.Images, o.Troubles = maps.Clone(w.images), maps.Clone(w.troubles)
 	seen := map[string]bool{}
 	for i := range o.Containers {

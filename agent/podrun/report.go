@@ -80,6 +80,7 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 		w.cancelJobs(pullJob)
 	}
 	w.waitingEvents(d.Previous, r.Status)
+	w.resizeEvents(d, o, r)
 	if f := r.Facts.Failed; f != nil && o.Facts.Failed == nil {
 		w.event(f.Event())
 	}
@@ -191,6 +192,8 @@ func (w *worker) announceEnd(id, name string) {
 		switch s.Reason {
 		case pod.StopChanged:
 			message = fmt.Sprintf("Container %s definition changed, will be restarted", name)
+		case pod.StopResize:
+			message = fmt.Sprintf("Container %s resize requires restart", name)
 		case pod.StopLiveness:
 			message = fmt.Sprintf("Container %s failed liveness probe, will be restarted", name)
 		case pod.StopStartup:

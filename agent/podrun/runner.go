@@ -63,6 +63,8 @@ type Config struct {
 	UnsafeSysctls []string
 	// MemoryBytes of the machine, for OOM scores; 0: not known.
 	MemoryBytes int64
+	// Memory is how containers' memory is treated beyond their limits.
+	Memory pod.MemoryPolicy
 	// ClusterDomain, such as cluster.local; nil: cluster.local.
 	ClusterDomain func() string
 	// ClusterDNS are the addresses that pods ask; nil: none, so that pods get the machine's.

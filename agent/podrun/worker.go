@@ -50,6 +50,8 @@ type worker struct {
 	killing  map[string]bool // container ids whose end was announced
 	view     PodView
 	end      *pod.Failed // why the node ends the pod
+	// resizeError is why the last step of a resize did not succeed.
+	resizeError string
 
 	// Below: the worker's goroutine only.
 	pod          *v1.Pod // as last assigned; nil: never seen by this run
@@ -64,8 +66,10 @@ type worker struct {
 	lastDone     map[string]bool     // steps of the last round that ended well
 	lastErr      string
 	observeFails int
-	admitted     bool      // it is decided whether the node runs the pod
-	doubt        time.Time // until when a rejection may still turn out wrong
+	// loosened and settled are the generations of the resize that the pod's cgroup was last set for.
+	loosened, settled int64
+	admitted          bool      // it is decided whether the node runs the pod
+	doubt             time.Time // until when a rejection may still turn out wrong
 }
 
 // failure is the back-off of one step.
@@ -148,7 +152,7 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 			return w.observeFailed(ctx, err), false
 		}
 		w.observeFails = 0
-		result := pod.Plan(desired, observed, time.Now())
+		result := w.plan(desired, observed)
 		if err := w.remember(result.Facts); err != nil {
 			return w.observeFailed(ctx, err), false
 		}
@@ -231,7 +235,7 @@ func (w *worker) setPod(p *v1.Pod) {
 	}
 	w.pod = p
 	if w.admitted && w.facts.Finished == "" {
-		w.r.occupy(p)
+		w.r.occupy(pod.Granted(p, w.facts.Allocated))
 	}
 	named := sourcesOf(p)
 	w.mu.Lock()

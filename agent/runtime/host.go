@@ -48,15 +48,13 @@ func readHostFacts(cfg Config) (hostFacts, error) {
 		profiles, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
 		f.AppArmorDefault = err == nil && strings.Contains(string(profiles), defaultAppArmor+" ")
 	}
-	if cfg.Unified {
-		_, err = os.Stat("/proc/swaps")
-	} else {
-		_, err = os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
-	}
-	f.SwapAccounting = err == nil
+	f.SwapAccounting = cfg.SwapLimits
 	f.Devices, err = hostDevices("/dev")
 	return f, err
 }
+
+// OOMFloor is the least oom_score_adj that containers can be given; lower ones are raised to it.
+func (r *Runtime) OOMFloor() int { return r.host.OOMFloor }
 
 func contains(list []string, want string) bool {
 	for _, s := range list {

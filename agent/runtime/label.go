@@ -35,6 +35,7 @@ const (
 	labelStdinOnce   = "coracle/stdin-once"
 	labelShares      = "coracle/shares-processes" // killed as a group: its first process is not PID 1
 	labelUser        = "coracle/user"             // UID:GID:GROUP,GROUP… of the first process
+	labelResources   = "coracle/resources"        // CPU and memory as v1.ResourceRequirements: what it was given last
 	labelExit        = "coracle/exit"             // exitRecord, once it is known
 
 	// kindInit is the first process of a pod that shares its process namespace.
@@ -150,6 +151,13 @@ func labelsOf(c pod.ContainerSpec, imageID, stopSignal, boot string, reg logwrit
 		labelName: c.Name, labelKind: string(c.Kind), labelAttempt: strconv.Itoa(c.Attempt),
 		labelFingerprint: c.Fingerprint, labelImageID: imageID, labelStopSignal: stopSignal,
 		labelBoot: boot, labelIO: string(data),
+	}
+	resources, err := resourcesLabel(c.Resources)
+	if err != nil {
+		return nil, err
+	}
+	if resources != "" {
+		labels[labelResources] = resources
 	}
 	if c.TerminationMessageHostPath != "" {
 		labels[labelTermination] = c.TerminationMessageHostPath

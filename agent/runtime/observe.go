@@ -124,7 +124,7 @@ func (r *Runtime) appendObserved(ctx context.Context, list []pod.Container, reco
 		ID: record.ID, Name: record.Labels[labelName], Kind: pod.Kind(record.Labels[labelKind]),
 		Fingerprint: record.Labels[labelFingerprint], Image: record.Image, ImageID: record.Labels[labelImageID],
 		CreatedAt: record.CreatedAt, EarlierBoot: record.Labels[labelBoot] != r.bootID,
-		User: parseUser(record.Labels[labelUser]),
+		User: parseUser(record.Labels[labelUser]), Resources: parseResources(record.Labels[labelResources]),
 	}
 	c.Attempt, _ = strconv.Atoi(record.Labels[labelAttempt])
 	if label := record.Labels[labelExit]; label != "" {

@@ -19,25 +19,31 @@ func (r *Runtime) oomKilled(record containers.Container) bool {
 	if _, err := os.Stat(r.oomPath(record.ID)); err == nil {
 		return true
 	}
+	for _, dir := range r.memoryGroups(record) {
+		for _, file := range []string{"memory.oom_control", "memory.events"} {
+			if data, err := os.ReadFile(filepath.Join(dir, file)); err == nil && oomKills(data) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// memoryGroups are the directories where the container's group may have its files of memory, in v1 and v2.
+func (r *Runtime) memoryGroups(record containers.Container) []string {
 	spec, err := specIn(record)
 	if err != nil || spec.Linux == nil {
-		return false
+		return nil
 	}
 	path := spec.Linux.CgroupsPath
 	if slice, rest, ok := strings.Cut(path, ":"); ok { // slice:prefix:name
 		path = filepath.Join(sliceDir(slice), strings.Replace(rest, ":", "-", 1)+".scope")
 	}
-	files := []string{
-		filepath.Join("/sys/fs/cgroup/memory", path, "memory.oom_control"),
-		filepath.Join("/sys/fs/cgroup/memory", path, "container", "memory.oom_control"), // crun below a systemd scope
-		filepath.Join("/sys/fs/cgroup", path, "memory.events"),
+	return []string{
+		filepath.Join("/sys/fs/cgroup/memory", path),
+		filepath.Join("/sys/fs/cgroup/memory", path, "container"), // crun below a systemd scope
+		filepath.Join("/sys/fs/cgroup", path),
 	}
-	for _, file := range files {
-		if data, err := os.ReadFile(file); err == nil && oomKills(data) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *Runtime) oomPath(id string) string { return filepath.Join(r.ioDir(), id, "oom") }

@@ -57,6 +57,8 @@ type Config struct {
 	PodsPerShim int
 	// Systemd and Unified say how agent/cgroup makes groups.
 	Systemd, Unified bool
+	// SwapLimits says that the kernel limits swap for groups.
+	SwapLimits bool
 	// SeccompDir holds profiles of type Localhost; default /var/lib/kubelet/seccomp.
 	SeccompDir string
 	// SeccompDefault applies RuntimeDefault to containers that name no profile.
@@ -86,6 +88,7 @@ type Runtime struct {
 	fifos    map[string][]*os.File   // reading ends kept so that output outlives a dead log writer
 	groups   map[types.UID]shimGroup // read from the sandboxes on disk at first use
 	bases    map[types.UID]uint32    // of pods with user ids of their own; read in the same way
+	prefix   string                  // of new groups' names; empty: containerd's version is to be asked for
 	users    map[string]accounts     // by image id: passwd and group files
 }
 
@@ -95,6 +98,7 @@ type prepared struct {
 	io     logwriter.Registration
 	uid    types.UID
 	base   uint32 // as in sandboxRecord
+	pid    uint32 // of the task that Create has made; 0: Start makes it
 }
 
 // New reads the machine's facts. containerd need not be there yet.

@@ -1,9 +1,9 @@
 package runtime
 
 import (
-	"fmt"
+	"maps"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
@@ -14,45 +14,57 @@ import (
 
 // resources are the limits of the container's own group, below the pod's.
 func resources(c pod.ContainerSpec, host hostFacts) *specs.LinuxResources {
-	request, limit := c.Resources.Requests[v1.ResourceCPU], c.Resources.Limits[v1.ResourceCPU]
-	if request.IsZero() && !limit.IsZero() {
-		request = limit
-	}
-	shares := uint64(cgroup.SharesOf(request.MilliValue()))
-	out := &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
-	if !limit.IsZero() {
-		quota, period := cgroup.QuotaOf(limit.MilliValue()), uint64(100000)
-		out.CPU.Quota, out.CPU.Period = &quota, &period
-	}
-	if memory, ok := c.Resources.Limits[v1.ResourceMemory]; ok && !memory.IsZero() {
-		bytes := memory.Value()
-		out.Memory = &specs.LinuxMemory{Limit: &bytes}
-		if host.SwapAccounting {
-			out.Memory.Swap = &bytes // as much with swap as without: none
-		}
-	}
+	out := resized(c, host)
 	if host.Unified {
 		// All of a container's processes die together, as Kubernetes has it on cgroup v2.
-		out.Unified = map[string]string{"memory.oom.group": "1"}
+		setUnified(out, "memory.oom.group", 1)
 	}
-	var names []string
-	for name := range c.Resources.Limits {
-		if strings.HasPrefix(string(name), v1.ResourceHugePagesPrefix) {
-			names = append(names, string(name))
+	for _, name := range slices.Sorted(maps.Keys(c.Resources.Limits)) {
+		if size, ok := cgroup.PageSize(name); ok {
+			q := c.Resources.Limits[name]
+			out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(q.Value())})
 		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		q := c.Resources.Limits[v1.ResourceName(name)]
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: pageSize(name), Limit: uint64(q.Value())})
 	}
 	return out
 }
 
-// pageSize turns "hugepages-2Mi" into the kernel's "2MB".
-func pageSize(resource string) string {
-	size := strings.TrimPrefix(resource, v1.ResourceHugePagesPrefix)
-	number := strings.TrimRight(size, "KMGi")
-	unit := strings.TrimSuffix(size[len(number):], "i")
-	return fmt.Sprintf("%s%sB", number, unit)
+// resized are those of the limits that may change while the container runs.
+func resized(c pod.ContainerSpec, host hostFacts) *specs.LinuxResources {
+	request, limit := c.Resources.Requests[v1.ResourceCPU], c.Resources.Limits[v1.ResourceCPU]
+	if _, asked := c.Resources.Requests[v1.ResourceCPU]; !asked && !limit.IsZero() {
+		request = limit
+	}
+	shares := uint64(cgroup.SharesOf(request.MilliValue()))
+	out := &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
+	if !limit.IsZero() { // a limit that is there cannot be taken away by a resize
+		quota, period := cgroup.QuotaOf(limit.MilliValue()), uint64(100000)
+		out.CPU.Quota, out.CPU.Period = &quota, &period
+	}
+	memory, limited := c.Resources.Limits[v1.ResourceMemory]
+	if bytes := memory.Value(); limited && bytes > 0 {
+		out.Memory = &specs.LinuxMemory{Limit: &bytes}
+		if host.SwapAccounting && !host.Unified { // v1 counts both together
+			both := bytes + c.SwapBytes
+			out.Memory.Swap = &both
+		}
+	}
+	if !host.Unified {
+		return out
+	}
+	if host.SwapAccounting {
+		setUnified(out, "memory.swap.max", c.SwapBytes)
+	}
+	for file, bytes := range map[string]int64{"memory.min": c.MemoryMin, "memory.low": c.MemoryLow, "memory.high": c.MemoryHigh} {
+		if bytes > 0 {
+			setUnified(out, file, bytes)
+		}
+	}
+	return out
+}
+
+func setUnified(r *specs.LinuxResources, file string, value int64) {
+	if r.Unified == nil {
+		r.Unified = map[string]string{}
+	}
+	r.Unified[file] = strconv.FormatInt(value, 10)
 }
