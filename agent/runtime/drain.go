@@ -13,13 +13,8 @@ type flow struct {
 	at    time.Time // the end of the last one
 }
 
-// writer passes writes on to to, which may be nil.
-func (f *flow) writer(to io.Writer) io.Writer {
-	if to == nil {
-		return nil
-	}
-	return flowWriter{f, to}
-}
+// writer passes writes on to to.
+func (f *flow) writer(to io.Writer) io.Writer { return flowWriter{f, to} }
 
 // quiet is how long nothing has moved; 0 while somebody takes his time to read.
 func (f *flow) quiet(now time.Time) time.Duration {

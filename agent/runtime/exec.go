@@ -102,12 +102,13 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	if spec.Stdin != nil {
 		in = stdin
 	}
-	stderr := spec.Stderr
+	output := &flow{at: time.Now()}
+	// The shim wants a pipe for each output, wanted or not; with a terminal there is one.
+	stdout, stderr := output.writer(orNowhere(spec.Stdout)), output.writer(orNowhere(spec.Stderr))
 	if spec.TTY {
 		options, stderr = append(options, cio.WithTerminal), nil
 	}
-	output := &flow{at: time.Now()}
-	options = append(options, cio.WithStreams(in, output.writer(spec.Stdout), output.writer(stderr)))
+	options = append(options, cio.WithStreams(in, stdout, stderr))
 	exec, err := task.Exec(ctx, execID, process, cio.NewCreator(options...))
 	if err != nil {
 		return 0, r.execError(err)
@@ -166,6 +167,13 @@ func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited
 			return 0, ctx.Err()
 		}
 	}
+}
+
+func orNowhere(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
 }
 
 // execError separates what the OCI runtime said of the command from containerd's being away.

@@ -39,6 +39,16 @@ func TestExec(t *testing.T) {
 	if stdout, _, code, err = exec(spec); stdout != "fed\nend\n" || code != 0 || err != nil {
 		t.Errorf("exec with input = %q %d %v", stdout, code, err)
 	}
+	// Nobody need listen, to one output or to both.
+	var only bytes.Buffer
+	spec = sh("echo out; echo err >&2; exit 4")
+	spec.Stdout = &only
+	if code, err := n.run.Exec(t.Context(), id, spec); code != 4 || only.String() != "out\n" || err != nil {
+		t.Errorf("exec with one output = %q %d %v", only.String(), code, err)
+	}
+	if code, err := n.run.Exec(t.Context(), id, sh("echo out; echo err >&2; exit 4")); code != 4 || err != nil {
+		t.Errorf("exec without output = %d %v", code, err)
+	}
 	big := strings.Repeat("0123456789abcdef\n", 1<<16)
 	spec = ExecSpec{Command: []string{"cat"}, Stdin: strings.NewReader(big)}
 	if stdout, _, _, err = exec(spec); stdout != big || err != nil {
