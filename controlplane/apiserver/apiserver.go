@@ -72,6 +72,7 @@ type Server struct {
 
 // New builds the server. Nothing is served before Run.
 func New(cfg Config) (*Server, error) {
+	registerBuildInfo()
 	c := genericConfig(cfg)
 	store, err := applyStorage(c, cfg.Storage)
 	if err != nil {
