@@ -156,7 +156,7 @@ func (n *Node) buildRuntime() (err error) {
 	n.runtime, err = containers.New(containers.Config{
 		Images: n.images, Namespace: n.cfg.Containerd.Namespace, RunDir: n.cfg.RunDir, LogSocket: n.cfg.LogSocket(),
 		OCIRuntime: n.cfg.Runtime, PodsPerShim: n.cfg.PodsPerShim,
-		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SwapLimits: n.cgroups.SwapLimits(), SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
+		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SwapLimits: n.cgroups.SwapLimits(), Handlers: n.cfg.RuntimeHandlers, SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
 	})
 	return err
 }

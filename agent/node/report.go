@@ -115,7 +115,7 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 		// As with a kubelet that was given a name: the label and the address say the node's name, so
 		// that several nodes on one machine are told apart.
 		Hostname: r.n.name, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
-		Handlers: handlers(can), Problems: problems, Pressure: append(r.pressure.Observe(now, facts), r.n.limitsCondition()),
+		Handlers: handlers(can, r.n.runtime.Handlers()), Problems: problems, Pressure: append(r.pressure.Observe(now, facts), r.n.limitsCondition()),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
 	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
@@ -171,9 +171,14 @@ func trimDebian(v string) string {
 	return v
 }
 
-// handlers are what pods may name as the handler of their RuntimeClass: the default alone.
-func handlers(can containers.Features) []v1.NodeRuntimeHandler {
-	return []v1.NodeRuntimeHandler{{
+// handlers are what pods may name as the handler of their RuntimeClass, the default first. What others than that can do is
+// not known.
+func handlers(can containers.Features, names []string) []v1.NodeRuntimeHandler {
+	out := []v1.NodeRuntimeHandler{{
 		Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &can.RecursiveReadOnly, UserNamespaces: &can.UserNamespaces},
 	}}
+	for _, name := range names {
+		out = append(out, v1.NodeRuntimeHandler{Name: name})
+	}
+	return out
 }

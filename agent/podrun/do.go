@@ -99,6 +99,9 @@ func (r *round) pin(ctx context.Context) error {
 		CgroupParent:          r.w.cgroupParent,
 		OwnUsers:              p.Spec.HostUsers != nil && !*p.Spec.HostUsers,
 	}
+	if spec.Handler, err = r.w.handler(); err != nil {
+		return err
+	}
 	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		spec.Sysctls = map[string]string{}
 		for _, s := range sc.Sysctls {
@@ -145,6 +148,19 @@ func (r *round) attach(ctx context.Context) error {
 		r.sandbox = &s
 	}
 	return nil
+}
+
+// handler is what the pod's RuntimeClass names; empty for a pod without one.
+func (w *worker) handler() (string, error) {
+	name := w.pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return "", nil
+	}
+	class, ok := w.r.cfg.Store.RuntimeClass(*name)
+	if !ok {
+		return "", fmt.Errorf("failed to get sandbox runtime: RuntimeClass.node.k8s.io %q not found", *name)
+	}
+	return class.Handler, nil
 }
 
 // sandboxEvent tells the user why the pod's sandbox is not there.

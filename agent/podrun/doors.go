@@ -4,6 +4,7 @@ import (
 	"context"
 
 	v1 "k8s.io/api/core/v1"
+	nodeapi "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/cni"
@@ -22,6 +23,7 @@ type Store interface {
 	ConfigMap(namespace, name string) (*v1.ConfigMap, bool)
 	Secret(namespace, name string) (*v1.Secret, bool)
 	Services() []*v1.Service
+	RuntimeClass(name string) (*nodeapi.RuntimeClass, bool)
 	Complete() bool
 	Watch() <-chan store.Change
 	Unwatch(<-chan store.Change)

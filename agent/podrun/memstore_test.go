@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	nodeapi "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,6 +19,7 @@ type memStore struct {
 	pods       map[types.UID]*v1.Pod
 	unreadable []types.UID // held, but cannot be decoded
 	configMaps map[string]*v1.ConfigMap
+	classes    map[string]*nodeapi.RuntimeClass
 	complete   bool
 	facts      map[string][]byte
 	puts       int
@@ -58,7 +60,11 @@ func (s *memStore) ConfigMap(_, name string) (*v1.ConfigMap, bool) {
 	return cm, ok
 }
 func (s *memStore) Secret(_, _ string) (*v1.Secret, bool) { return nil, false }
-func (s *memStore) Services() []*v1.Service               { return nil }
+func (s *memStore) RuntimeClass(name string) (*nodeapi.RuntimeClass, bool) {
+	c, ok := s.classes[name]
+	return c, ok
+}
+func (s *memStore) Services() []*v1.Service { return nil }
 func (s *memStore) Complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -150,7 +150,7 @@ func (r *Runtime) writeRecord(ctx context.Context, id string, c pod.ContainerSpe
 	if err != nil {
 		return fmt.Errorf("write OCI spec: %w", err)
 	}
-	info, err := r.runtimeInfo()
+	info, err := r.runtimeInfo(c.RuntimeHandler)
 	if err != nil {
 		return err
 	}

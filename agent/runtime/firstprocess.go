@@ -51,7 +51,7 @@ func (r *Runtime) ensureFirstProcess(ctx context.Context, spec SandboxSpec, reco
 	if err != nil {
 		return fmt.Errorf("make first process: %w", err)
 	}
-	info, err := r.runtimeInfo()
+	info, err := r.runtimeInfo(spec.Handler)
 	if err != nil {
 		return err
 	}

@@ -8,10 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/v2/core/containers"
-	"github.com/containerd/typeurl/v2"
-
 	"coracle/internal/fault"
 )
 
@@ -26,23 +22,6 @@ type ociRuntime struct {
 
 // searchPath is where OCI runtimes are looked for beyond PATH, which may be short in a unit.
 var searchPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-
-// runtimeInfo is what goes into a container's record.
-func (r *Runtime) runtimeInfo() (containers.RuntimeInfo, error) {
-	chosen, err := r.chooseRuntime()
-	if err != nil {
-		return containers.RuntimeInfo{}, err
-	}
-	any, err := typeurl.MarshalAny(&options.Options{
-		BinaryName: chosen.path, SystemdCgroup: r.cfg.Systemd,
-		// containerd's default is one directory for all containerds of a machine.
-		Root: filepath.Join(r.cfg.RunDir, "oci"),
-	})
-	if err != nil {
-		return containers.RuntimeInfo{}, fmt.Errorf("write runtime options: %w", err)
-	}
-	return containers.RuntimeInfo{Name: shimRuntime, Options: any}, nil
-}
 
 // chooseRuntime decides once: crun where it is there and can work with the machine's cgroups, as
 // it costs a quarter of runc's CPU; else runc.

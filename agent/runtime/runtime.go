@@ -52,6 +52,8 @@ type Config struct {
 
 	// OCIRuntime is auto (default: crun where it is usable, else runc), crun or runc.
 	OCIRuntime string
+	// Handlers are what RuntimeClasses may name, as in the agent's configuration; runc and crun are there where the programs are.
+	Handlers map[string]string
 	// PodsPerShim is how many pods may share one shim; default 10, 1 gives each pod its own.
 	// Privileged and system-critical pods always have their own.
 	PodsPerShim int

@@ -24,6 +24,7 @@ type SandboxSpec struct {
 	Namespace, Name               string
 	Hostname                      string // empty: none is set
 	HostNetwork, HostIPC, HostPID bool
+	Handler                       string // of the pod's RuntimeClass; empty: the node's own runtime
 	ShareProcessNamespace         bool
 	// OwnUsers gives the pod user ids of its own: hostUsers: false.
 	OwnUsers     bool
@@ -53,6 +54,9 @@ type sandboxRecord struct {
 func (r *Runtime) EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.Sandbox, error) {
 	if spec.UID == "" || strings.ContainsAny(string(spec.UID), "/\x00") || strings.HasPrefix(string(spec.UID), ".") {
 		return nil, fault.Invalid(fmt.Sprintf("ensure sandbox: pod uid %q cannot name a directory", spec.UID))
+	}
+	if _, err := r.findHandler(spec.Handler); err != nil {
+		return nil, err
 	}
 	record, err := r.readSandbox(spec.UID)
 	if err == nil {

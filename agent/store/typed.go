@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	v1 "k8s.io/api/core/v1"
+	nodeapi "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -15,6 +16,8 @@ const (
 	KindSecret    = "Secret"
 	KindService   = "Service"
 	KindNode      = "Node"
+
+	KindRuntimeClass = "RuntimeClass"
 )
 
 // message is what k8s.io/api's generated types can do.
@@ -66,6 +69,11 @@ func (s *Store) Secret(namespace, name string) (*v1.Secret, bool) {
 // Service finds a service.
 func (s *Store) Service(namespace, name string) (*v1.Service, bool) {
 	return find[v1.Service](s, KindService, namespace, name)
+}
+
+// RuntimeClass finds a class that the node's pods name.
+func (s *Store) RuntimeClass(name string) (*nodeapi.RuntimeClass, bool) {
+	return find[nodeapi.RuntimeClass](s, KindRuntimeClass, "", name)
 }
 
 // Node finds the node's own Node object: labels, annotations, taints and pod CIDRs, without status.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	nodeapi "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	nodev1 "coracle/proto/node/v1"
@@ -19,6 +20,8 @@ const (
 	kindSecret    = "Secret"
 	kindService   = "Service"
 	kindNode      = "Node"
+	// kindRuntimeClass is what a pod's handler on the node is found through.
+	kindRuntimeClass = "RuntimeClass"
 )
 
 // key names an object on the wire. Pods are told apart by uid as well, as on the node.
@@ -75,6 +78,9 @@ func encode(obj any) (item, error) {
 	case *v1.Service:
 		c := *o
 		return encodePlain(o, &c)
+	case *nodeapi.RuntimeClass:
+		c := *o
+		return encodePlain(o, &c)
 	}
 	return item{}, fmt.Errorf("objects of type %T are not sent to nodes", obj)
 }
@@ -121,7 +127,7 @@ func tokenOf(c wireObject) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
-// references are the ConfigMaps and Secrets that a pod names, each once.
+// references are the ConfigMaps, the Secrets and the RuntimeClass that a pod names, each once.
 func references(pod *v1.Pod) []key {
 	seen := map[key]bool{}
 	var out []key
@@ -131,6 +137,9 @@ func references(pod *v1.Pod) []key {
 			seen[k] = true
 			out = append(out, k)
 		}
+	}
+	if c := pod.Spec.RuntimeClassName; c != nil && *c != "" {
+		out = append(out, key{kind: kindRuntimeClass, name: *c})
 	}
 	for _, s := range pod.Spec.ImagePullSecrets {
 		add(kindSecret, s.Name)
@@ -200,7 +209,7 @@ type world interface {
 	// pods are those bound to the node.
 	pods(node string) ([]*v1.Pod, error)
 	services() ([]*v1.Service, error)
-	// object returns a *v1.Pod, *v1.Node, *v1.ConfigMap, *v1.Secret or *v1.Service.
+	// object returns a *v1.Pod, *v1.Node, *v1.ConfigMap, *v1.Secret, *v1.Service or *node.RuntimeClass.
 	object(k key) (obj any, found bool, err error)
 }
 
@@ -327,7 +336,7 @@ func (v *view) change(k key, w world) ([]*nodev1.GatewayMessage, error) {
 	switch k.kind {
 	case kindPod:
 		return v.changePod(k, w)
-	case kindConfigMap, kindSecret:
+	case kindConfigMap, kindSecret, kindRuntimeClass:
 		if len(v.refs[k]) == 0 {
 			return nil, nil
 		}

@@ -4,11 +4,13 @@ import (
 	"fmt"
 
 	v1 "k8s.io/api/core/v1"
+	nodeapi "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	coordinationlisters "k8s.io/client-go/listers/coordination/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	nodelisters "k8s.io/client-go/listers/node/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"coracle/controlplane/controller/index"
@@ -23,6 +25,7 @@ type listers struct {
 	secret      corelisters.SecretLister
 	service     corelisters.ServiceLister
 	lease       coordinationlisters.LeaseLister
+	class       nodelisters.RuntimeClassLister
 	synced      []cache.InformerSynced
 }
 
@@ -32,6 +35,7 @@ func newListers(f informers.SharedInformerFactory, g *Gateway) (*listers, error)
 		podInformer: core.Pods().Informer(),
 		pod:         core.Pods().Lister(), node: core.Nodes().Lister(), configMap: core.ConfigMaps().Lister(),
 		secret: core.Secrets().Lister(), service: core.Services().Lister(), lease: f.Coordination().V1().Leases().Lister(),
+		class: f.Node().V1().RuntimeClasses().Lister(),
 	}
 	if err := index.Nodes(w.podInformer); err != nil {
 		return nil, err
@@ -44,6 +48,7 @@ func newListers(f informers.SharedInformerFactory, g *Gateway) (*listers, error)
 	}{
 		{w.podInformer, kindPod}, {core.Nodes().Informer(), kindNode}, {core.ConfigMaps().Informer(), kindConfigMap},
 		{core.Secrets().Informer(), kindSecret}, {core.Services().Informer(), kindService},
+		{f.Node().V1().RuntimeClasses().Informer(), kindRuntimeClass},
 	} {
 		handle, err := i.informer.AddEventHandler(g.handler(i.kind))
 		if err != nil {
@@ -77,6 +82,8 @@ func (w *listers) object(k key) (any, bool, error) {
 		obj, err = w.secret.Secrets(k.namespace).Get(k.name)
 	case kindService:
 		obj, err = w.service.Services(k.namespace).Get(k.name)
+	case kindRuntimeClass:
+		obj, err = w.class.Get(k.name)
 	default:
 		return nil, false, nil
 	}
@@ -180,6 +187,8 @@ func (g *Gateway) changedReference(kind string, before, after any) {
 		k = key{kind: kind, namespace: o.Namespace, name: o.Name}
 	case *v1.Secret:
 		k = key{kind: kind, namespace: o.Namespace, name: o.Name}
+	case *nodeapi.RuntimeClass:
+		k = key{kind: kind, name: o.Name}
 	default:
 		return
 	}
