@@ -9,8 +9,10 @@ LDFLAGS := -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/inter
 KUBECTL_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 \
 	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitTreeState=clean
 export CGO_ENABLED := 0
-# For binaries and tests alike: with other flags every library would be compiled once more for the tests.
-export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+# For binaries and tests alike: with other flags every library would be compiled once more for the tests. The version is
+# stamped by LDFLAGS, so a checkout whose owner git distrusts builds too.
+BUILD_FLAGS := -trimpath -buildvcs=false
+export GOFLAGS := $(strip $(filter-out $(BUILD_FLAGS),$(GOFLAGS)) $(BUILD_FLAGS))
 UNIT := $(GO) list ./... | grep -v /integration
 # What the integration tests run; `make integration RUN=TestPodLife` runs one.
 RUN ?= .
@@ -55,7 +57,7 @@ test: ## run all tests: unit, and integration as root
 
 .PHONY: unit
 unit: ## run the unit tests alone
-	$(GO) test -timeout 8m $$($(UNIT))
+	$(GO) test -timeout 15m $$($(UNIT))
 
 .PHONY: race
 race: ## run the unit tests with the race detector (needs a C compiler)

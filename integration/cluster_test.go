@@ -69,7 +69,7 @@ func startCluster(ctx context.Context) (c *cluster, err error) {
 	if err := eventually(30*time.Second, func() error { return c.pushImages(ctx) }); err != nil {
 		return c, err
 	}
-	if err := eventually(90*time.Second, func() error { _, err := c.kubectl("get", "--raw", "/readyz"); return err }); err != nil {
+	if err := c.waitAnswer(); err != nil {
 		return c, fmt.Errorf("control plane not ready: %w", err)
 	}
 	if err := c.join(); err != nil {
@@ -211,8 +211,22 @@ func (c *cluster) kubectlStdin(stdin string, args ...string) (string, error) {
 	return output([]string{"KUBECONFIG=" + c.kubeconfig, "HOME=" + c.dir}, stdin, append([]string{binary("kubectl")}, args...)...)
 }
 
+// waitAnswer waits until the API is ready.
+func (c *cluster) waitAnswer() error {
+	return eventually(90*time.Second, func() error {
+		_, err := c.kubectl("get", "--raw", "/readyz")
+		if err != nil && c.control.exited() {
+			return endedError{c.control}
+		}
+		return err
+	})
+}
+
 func (c *cluster) waitNodeReady(d time.Duration) error {
 	return eventually(d, func() error {
+		if c.agent.exited() {
+			return endedError{c.agent}
+		}
 		out, err := c.kubectl("get", "node", c.node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}`)
 		if err != nil {
 			return err
@@ -272,6 +286,11 @@ func (c *cluster) logTails(lines int) string {
 // slack is how many times longer everything may take on a busy machine than the tests say, who speak of an idle one.
 const slack = 4
 
+// endedError is an answer after which asking again is no use: a process that was waited for has ended.
+type endedError struct{ p *process }
+
+func (e endedError) Error() string { return fmt.Sprintf("%s ended:\n%s", e.p.name, e.p.tail(5)) }
+
 // eventually asks until the answer is nil, and returns the last answer when the time, with its slack, is up.
 func eventually(d time.Duration, ask func() error) error {
 	d *= slack
@@ -281,8 +300,8 @@ func eventually(d time.Duration, ask func() error) error {
 	defer tick.Stop()
 	for {
 		err := ask()
-		if err == nil {
-			return nil
+		if ended := (endedError{}); err == nil || errors.As(err, &ended) {
+			return err
 		}
 		select {
 		case <-deadline.C:

@@ -127,7 +127,9 @@ func restart(t testing.TB, p *process) {
 
 func (s *space) waitAPI() {
 	s.t.Helper()
-	s.eventually(60*time.Second, func() error { _, err := s.kubectl("get", "--raw", "/readyz"); return err })
+	if err := s.waitAnswer(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func ready(p *pod) corev1.PodCondition {

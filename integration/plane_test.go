@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"coracle/internal/testport"
 )
@@ -46,7 +45,7 @@ func (c *cluster) serve(t testing.TB) {
 
 func (c *cluster) waitServing(t testing.TB) {
 	t.Helper()
-	if err := eventually(90*time.Second, func() error { _, err := c.kubectl("get", "--raw", "/readyz"); return err }); err != nil {
+	if err := c.waitAnswer(); err != nil {
 		t.Fatalf("control plane not ready: %v\n%s", err, c.control.tail(20))
 	}
 }
