@@ -66,6 +66,12 @@ type Config struct {
 	// Reserved is kept from pods, by resource: cpu, memory, ephemeral-storage, pid. Capacity less this is allocatable.
 	Reserved map[string]string `json:"reserved,omitempty"`
 
+	// StaticPodDir is the folder of pods that this node runs by itself, one file each, with or without a control plane.
+	// It need not exist. Empty: none.
+	StaticPodDir string `json:"staticPodDir,omitempty"`
+	// AllowedUnsafeSysctls are those that pods may set beyond the ones that Kubernetes holds safe; "net.core.*" allows all below it.
+	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
+
 	// PodPidsLimit is how many processes and threads a pod may have; 0 for as many as the node allows.
 	PodPidsLimit int64 `json:"podPidsLimit,omitempty"`
 	// Memory says how containers' memory is treated beyond their limits.
@@ -168,6 +174,7 @@ func Default() Config {
 		CgroupRoot:   "/",
 		Memory:       Memory{Swap: NoSwap, Reservation: ReserveNone},
 		ResolvConf:   defaultResolvConf,
+		StaticPodDir: "/etc/coracle/manifests",
 		Logs:         Logs{MaxSize: "10Mi", MaxFiles: 5},
 		Poll:         "0",
 		MemoryLimit:  "64Mi",

@@ -98,6 +98,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		"node-name": "n1", "server": "h:1", "containerd-snapshotter": "native",
 		"cluster-dns": "10.96.0.10", "cluster-domain": "c.local", "pod-cidr": "10.1.0.0/24", "node-ip": "10.0.0.1",
 		"labels": "a=b", "taints": "a=b:NoSchedule", "reserved": "cpu=100m", "cni-mtu": "1400", "pod-pids-limit": "100", "memory-throttling": "0.9", "runtime-handlers": "x=/usr/bin/x",
+		"allowed-unsafe-sysctls": "net.core.*",
 	}
 	for k, v := range set {
 		if err := f.Set(k, v); err != nil {
@@ -122,7 +123,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 			leaves++
 		}
 	}
-	lists := 3 // cni.binDirs, clusterDNS, taints
+	lists := 4 // cni.binDirs, clusterDNS, taints, allowedUnsafeSysctls
 	flags := 0
 	f.VisitAll(func(*pflag.Flag) { flags++ })
 	if got := flags - 1; got != leaves+lists {

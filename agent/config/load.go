@@ -117,6 +117,8 @@ func bind(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Memory.Reservation, "memory-reservation", c.Memory.Reservation, "none, or tiered (cgroup v2)")
 	f.Float64Var(&c.Memory.Throttling, "memory-throttling", c.Memory.Throttling, "share of its room from which on a container is slowed down (cgroup v2); 0: never")
 	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handlers", c.RuntimeHandlers, "handlers for RuntimeClasses, NAME=PATH of an OCI runtime or NAME=SHIM[:CONFIG]")
+	f.StringVar(&c.StaticPodDir, "static-pod-dir", c.StaticPodDir, "folder of pods that this node runs by itself; empty for none")
+	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", c.AllowedUnsafeSysctls, "sysctls that pods may set beyond the safe ones")
 	f.StringVar(&c.Logs.MaxSize, "log-max-size", c.Logs.MaxSize, "size at which a container's log is rotated")
 	f.IntVar(&c.Logs.MaxFiles, "log-max-files", c.Logs.MaxFiles, "log files kept for each container")
 	f.StringVar(&c.Poll, "poll", c.Poll, "hang up after each exchange and come back after this long; 0: stay connected")

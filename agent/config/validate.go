@@ -70,6 +70,9 @@ func (c *Config) validatePaths(fail func(string, string, ...any)) {
 			fail(field, "must be an absolute path, not %q", p)
 		}
 	}
+	if c.StaticPodDir != "" && !filepath.IsAbs(c.StaticPodDir) {
+		fail("staticPodDir", "must be an absolute path or empty, not %q", c.StaticPodDir)
+	}
 	// The kernel's limit on a socket's path is 107 bytes; the longest of ours is added to runDir.
 	if n := len(c.StatusSocket()); n > 107 {
 		fail("runDir", "is too long for a unix socket inside it (%d of 107 bytes)", n)

@@ -36,6 +36,7 @@ import (
 	"coracle/agent/podrun"
 	containers "coracle/agent/runtime"
 	"coracle/agent/session"
+	"coracle/agent/static"
 	"coracle/agent/status"
 	"coracle/agent/store"
 	"coracle/agent/stream"
@@ -64,6 +65,7 @@ type Node struct {
 	volumes  *volume.Volumes
 	streams  *stream.Server
 	runner   *podrun.Runner
+	statics  *static.Source
 
 	network *network
 	report  *report
@@ -192,11 +194,15 @@ func (n *Node) buildPods() (err error) {
 		HostIPs:       n.network.Addresses,
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
 		Node:          n.object,
+		UnsafeSysctls: n.cfg.AllowedUnsafeSysctls,
 		MemoryBytes:   n.host.Memory().Total,
 		Memory:        n.memoryPolicy(),
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
 	})
 	n.network.moved = n.wakeAll
+	n.statics = static.New(static.Config{Dir: n.cfg.StaticPodDir, Node: n.name, Store: n.store, Mirrors: n.outbox, Log: n.log})
+	// Before pods are run, so that none of these is taken for one that was removed.
+	n.statics.Read()
 	return err
 }
 
@@ -231,6 +237,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		"tokens":  n.tokens.Run,
 		"report":  n.report.Run,
 		"pods":    n.runner.Run,
+		"statics": n.statics.Run,
 		"status":  n.serveStatus,
 	} {
 		g.Go(func() error {

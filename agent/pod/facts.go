@@ -21,6 +21,8 @@ type Facts struct {
 	Namespace string    `json:"ns,omitempty"`
 	Name      string    `json:"name,omitempty"`
 	StartTime time.Time `json:"start,omitzero"` // when this node first saw the pod
+	// Static pods come from the node's own files: the control plane cannot say that they are gone.
+	Static bool `json:"static,omitempty"`
 	// Failed is set when the node ended the pod: DeadlineExceeded, Evicted.
 	Failed *Failed `json:"failed,omitempty"`
 	// Stop is set from the moment that all containers are to end.

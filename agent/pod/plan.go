@@ -87,7 +87,7 @@ func newPlanner(d Desired, o Observed, now time.Time) *planner {
 			p.facts.StartTime = t.Time
 		}
 	}
-	p.facts.Namespace, p.facts.Name = p.pod.Namespace, p.pod.Name
+	p.facts.Namespace, p.facts.Name, p.facts.Static = p.pod.Namespace, p.pod.Name, Static(p.pod)
 	if p.facts.Finished == "" {
 		// Known to the API server, while what this node remembered of it was lost.
 		p.facts.Finished = cmp.Or(finalPhase(p.d.Previous.Phase), finalPhase(p.pod.Status.Phase))

@@ -57,6 +57,9 @@ func (r *Runner) loadBooks() {
 	r.admission.loaded = true
 	facts := r.cfg.Store.Facts(factsBucket)
 	for _, p := range r.cfg.Store.Pods() {
+		if isMirror(p) {
+			continue
+		}
 		f, err := pod.DecodeFacts(facts[string(p.UID)])
 		if (err == nil && !f.StartTime.IsZero() || p.Status.StartTime != nil) && f.Finished == "" && !pod.Final(p.Status.Phase) {
 			r.admission.books.Take(pod.Granted(p, f.Allocated))
@@ -119,8 +122,11 @@ func (w *worker) admit(d *pod.Desired) (again time.Time) {
 		}
 		return time.Time{}
 	}
-	rejected := w.r.admit(p)
 	now := time.Now()
+	if pod.Static(p) && w.predecessor() {
+		return now.Add(samePodWait)
+	}
+	rejected := w.r.admit(p)
 	switch {
 	case rejected == nil:
 		w.admitted = true

@@ -25,6 +25,8 @@ type Store interface {
 	Services() []*v1.Service
 	RuntimeClass(name string) (*nodeapi.RuntimeClass, bool)
 	Complete() bool
+	// LocalWhole says whether the pods of the node's own files are all known.
+	LocalWhole() bool
 	Watch() <-chan store.Change
 	Unwatch(<-chan store.Change)
 
@@ -90,6 +92,8 @@ type Cgroups interface {
 // Outbox takes statuses to report. *status.Outbox is one.
 type Outbox interface {
 	SetPod(uid types.UID, namespace, name string, status v1.PodStatus, released bool)
+	// SetLocalPod keeps the status of a pod that the API does not know by this uid.
+	SetLocalPod(uid types.UID, namespace, name string, status v1.PodStatus)
 	Last(uid types.UID) (status v1.PodStatus, released, ok bool)
 	Forget(uid types.UID)
 }

@@ -198,6 +198,12 @@ func (o *memOutbox) SetPod(uid types.UID, _, _ string, s v1.PodStatus, released 
 	o.last[uid], o.released[uid] = s, released
 }
 
+func (o *memOutbox) SetLocalPod(uid types.UID, _, _ string, s v1.PodStatus) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last[uid] = s
+}
+
 func (o *memOutbox) Last(uid types.UID) (v1.PodStatus, bool, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"coracle/agent/pod"
 	"coracle/agent/store"
 )
 
@@ -21,10 +22,12 @@ type memStore struct {
 	configMaps map[string]*v1.ConfigMap
 	classes    map[string]*nodeapi.RuntimeClass
 	complete   bool
-	facts      map[string][]byte
-	puts       int
-	putFails   error
-	watchers   map[<-chan store.Change]chan store.Change
+	// filesUnread: the pods of the node's own files are not all known.
+	filesUnread bool
+	facts       map[string][]byte
+	puts        int
+	putFails    error
+	watchers    map[<-chan store.Change]chan store.Change
 }
 
 func (s *memStore) Pods() []*v1.Pod {
@@ -44,8 +47,8 @@ func (s *memStore) Objects(string) []store.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []store.Object
-	for uid := range s.pods {
-		out = append(out, store.Object{Kind: store.KindPod, UID: string(uid)})
+	for uid, p := range s.pods {
+		out = append(out, store.Object{Kind: store.KindPod, Namespace: p.Namespace, Name: p.Name, UID: string(uid), Local: pod.Static(p) && !isMirror(p)})
 	}
 	for _, uid := range s.unreadable {
 		out = append(out, store.Object{Kind: store.KindPod, UID: string(uid)})
@@ -69,6 +72,12 @@ func (s *memStore) Complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.complete
+}
+
+func (s *memStore) LocalWhole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.filesUnread
 }
 
 func (s *memStore) Watch() <-chan store.Change {

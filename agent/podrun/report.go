@@ -84,7 +84,11 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 	if f := r.Facts.Failed; f != nil && o.Facts.Failed == nil {
 		w.event(f.Event())
 	}
-	w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
+	if pod.Static(d.Pod) {
+		w.sayStatic(r.Status)
+	} else {
+		w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
+	}
 	w.probe(o, r.Probes)
 }
 

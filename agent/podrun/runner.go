@@ -311,12 +311,21 @@ func (r *Runner) forget(w *worker) bool {
 	return true
 }
 
+// revive begins a pod anew whose file was gone for as long as it took to end it, and then came back.
+func (r *Runner) revive(ctx context.Context, uid types.UID) {
+	if p, ok := r.cfg.Store.Pod(uid); ok && pod.Static(p) && !isMirror(p) {
+		r.wake(ctx, uid, causeDesired)
+	}
+}
+
 // Snapshot says where each pod stands, ordered by namespace and name. For `coracle-agent status`.
 func (r *Runner) Snapshot() []PodView {
 	r.mu.Lock()
 	views := make([]PodView, 0, len(r.workers))
 	for _, w := range r.workers {
-		views = append(views, w.snapshot())
+		if v := w.snapshot(); v.Name != "" { // a mirror pod's worker has nothing to show
+			views = append(views, v)
+		}
 	}
 	r.mu.Unlock()
 	slices.SortFunc(views, func(a, b PodView) int {

@@ -108,6 +108,7 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		next, gone := w.look(ctx)
 		if gone && w.r.forget(w) {
+			w.r.revive(ctx, w.uid)
 			return
 		}
 		var alarm <-chan time.Time
@@ -157,7 +158,7 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 			return w.observeFailed(ctx, err), false
 		}
 		w.report(ctx, desired, observed, result)
-		if result.Released && desired.Removed {
+		if result.Released && (desired.Removed || pod.Static(desired.Pod)) {
 			if err := w.clear(ctx); err != nil {
 				return w.observeFailed(ctx, err), false
 			}
@@ -202,6 +203,9 @@ func (w *worker) desired() (d pod.Desired, known bool) {
 	d.HostIPs = w.r.cfg.HostIPs()
 	p, ok := w.r.cfg.Store.Pod(w.uid)
 	switch {
+	case ok && isMirror(p):
+		w.r.Wake(types.UID(p.Annotations[v1.MirrorPodAnnotationKey])) // it has a status to be shown by this one
+		return d, false
 	case ok:
 		if w.pod == nil || w.pod.ResourceVersion != p.ResourceVersion {
 			w.setPod(p)
@@ -209,8 +213,10 @@ func (w *worker) desired() (d pod.Desired, known bool) {
 		d.Pod = w.pod
 	case w.held():
 		return d, false // held but unreadable: unknown is not absent
-	case w.pod == nil && !w.r.cfg.Store.Complete():
+	case w.pod == nil && !w.absent():
 		return d, false
+	case w.pod != nil && pod.Static(w.pod):
+		d.Pod = w.ending()
 	default:
 		d.Pod, d.Removed = w.pod, true
 	}
@@ -218,10 +224,19 @@ func (w *worker) desired() (d pod.Desired, known bool) {
 		last, _, ok := w.r.cfg.Outbox.Last(w.uid)
 		if !ok {
 			last = *d.Pod.Status.DeepCopy()
+			if pod.Static(d.Pod) {
+				_, last = w.mirror()
+			}
 		}
 		d.Previous = last
 	}
 	return d, true
+}
+
+// absent says whether a pod that nothing names can be told to be gone.
+func (w *worker) absent() bool {
+	w.loadFacts()
+	return w.r.cfg.Store.LocalWhole() && (w.facts.Static || w.r.cfg.Store.Complete())
 }
 
 // held says whether the store has an object of this pod, readable or not.

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	nodeapi "k8s.io/api/node/v1"
@@ -31,8 +32,20 @@ func (o Object) Decode(into message) error {
 	return nil
 }
 
-// Pods returns every assigned pod, the node's own included. One that cannot be decoded is logged and left out.
-func (s *Store) Pods() []*v1.Pod { return all[v1.Pod](s, KindPod) }
+// Pods returns every pod that the node is to run, its own included. One that cannot be decoded is logged and left out.
+func (s *Store) Pods() []*v1.Pod {
+	return slices.DeleteFunc(all[v1.Pod](s, KindPod), isMirror)
+}
+
+// Mirrors returns the objects by which the API shows the node's own pods. Nothing runs for them.
+func (s *Store) Mirrors() []*v1.Pod {
+	return slices.DeleteFunc(all[v1.Pod](s, KindPod), func(p *v1.Pod) bool { return !isMirror(p) })
+}
+
+func isMirror(p *v1.Pod) bool {
+	_, mirror := p.Annotations[v1.MirrorPodAnnotationKey]
+	return mirror
+}
 
 // Services returns every service.
 func (s *Store) Services() []*v1.Service { return all[v1.Service](s, KindService) }

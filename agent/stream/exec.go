@@ -7,7 +7,6 @@ import (
 	"io"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"coracle/agent/pod"
 	"coracle/agent/runtime"
@@ -69,7 +68,7 @@ func (s *Server) running(ctx context.Context, uid, name string) (id string, err 
 	if err != nil {
 		return "", err
 	}
-	observed, err := s.c.Runtime.Observe(ctx, types.UID(uid))
+	observed, err := s.c.Runtime.Observe(ctx, p.UID)
 	if err != nil {
 		return "", fmt.Errorf("look at pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
@@ -80,7 +79,7 @@ func (s *Server) running(ctx context.Context, uid, name string) (id string, err 
 	}
 	// The words are those that users of Kubernetes search for.
 	err = fmt.Errorf("container not found (%q)", name)
-	if status, _, ok := s.c.Statuses.Last(types.UID(uid)); ok {
+	if status, _, ok := s.c.Statuses.Last(p.UID); ok {
 		if cs := containerStatus(&status, name); cs != nil && cs.State.Waiting != nil {
 			err = fmt.Errorf("container %q in pod %q is waiting to start: %s", name, p.Name, cs.State.Waiting.Reason)
 		} else if cs != nil && cs.State.Terminated != nil {

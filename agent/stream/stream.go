@@ -110,9 +110,14 @@ func failure(err error) *nodev1.Result {
 	return r
 }
 
-// pod finds an assigned pod.
+// pod finds an assigned pod. Its uid differs from the one asked for where that is a mirror pod's.
 func (s *Server) pod(uid string) (*v1.Pod, error) {
 	p, ok := s.c.Pods.Pod(types.UID(uid))
+	if ok {
+		if own := p.Annotations[v1.MirrorPodAnnotationKey]; own != "" {
+			p, ok = s.c.Pods.Pod(types.UID(own))
+		}
+	}
 	if !ok {
 		return nil, fault.As(fault.ErrNotFound, fmt.Errorf("pod %s is not assigned to this node", uid))
 	}
