@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,60 +31,40 @@ func EnsurePolicy(ctx context.Context, client kubernetes.Interface) error {
 	)
 }
 
+// door is how objects of one kind are reached in one namespace; the typed clients are doors.
+type door[T any] interface {
+	Get(ctx context.Context, name string, o metav1.GetOptions) (*T, error)
+	Create(ctx context.Context, obj *T, o metav1.CreateOptions) (*T, error)
+	Update(ctx context.Context, obj *T, o metav1.UpdateOptions) (*T, error)
+	Delete(ctx context.Context, name string, o metav1.DeleteOptions) error
+}
+
+// object is a pointer to a T that has metadata.
+type object[T any] interface {
+	*T
+	metav1.Object
+}
+
+// repairer says what current must become to be as wanted, nil for nothing, and whether it must be made anew for that.
+type repairer[T any] func(current, want *T) (repaired *T, recreate bool)
+
+// inPlace is a repair that an update can always make.
+func inPlace[T any](repair func(current, want *T) *T) repairer[T] {
+	return func(current, want *T) (*T, bool) { return repair(current, want), false }
+}
+
 func ensureClusterRoles(ctx context.Context, client kubernetes.Interface, wants []rbacv1.ClusterRole) error {
 	api := client.RbacV1().ClusterRoles()
 	list, err := api.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("list clusterroles: %w", err)
 	}
-	have := map[string]*rbacv1.ClusterRole{}
-	for i := range list.Items {
-		have[list.Items[i].Name] = &list.Items[i]
-	}
-	var errs []error
-	for i := range wants {
-		want := &wants[i]
-		err := settle(have[want.Name], func() error {
-			_, err := api.Create(ctx, want, metav1.CreateOptions{})
-			return err
-		}, func() (*rbacv1.ClusterRole, error) {
-			return api.Get(ctx, want.Name, metav1.GetOptions{})
-		}, func(current *rbacv1.ClusterRole) error {
-			if repaired := policy.RepairClusterRole(current, want); repaired != nil {
-				_, err := api.Update(ctx, repaired, metav1.UpdateOptions{})
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("ensure clusterrole %s: %w", want.Name, err))
-		}
-	}
-	return errors.Join(errs...)
+	return ensureAll(ctx, "clusterrole", func(string) door[rbacv1.ClusterRole] { return api }, list.Items, wants, inPlace(policy.RepairClusterRole))
 }
 
 func ensureRoles(ctx context.Context, client kubernetes.Interface, wants []rbacv1.Role) error {
-	var errs []error
-	for i := range wants {
-		want := &wants[i]
-		api := client.RbacV1().Roles(want.Namespace)
-		err := settle(nil, func() error {
-			_, err := api.Create(ctx, want, metav1.CreateOptions{})
-			return err
-		}, func() (*rbacv1.Role, error) {
-			return api.Get(ctx, want.Name, metav1.GetOptions{})
-		}, func(current *rbacv1.Role) error {
-			if repaired := policy.RepairRole(current, want); repaired != nil {
-				_, err := api.Update(ctx, repaired, metav1.UpdateOptions{})
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("ensure role %s/%s: %w", want.Namespace, want.Name, err))
-		}
-	}
-	return errors.Join(errs...)
+	api := func(namespace string) door[rbacv1.Role] { return client.RbacV1().Roles(namespace) }
+	return ensureAll(ctx, "role", api, nil, wants, inPlace(policy.RepairRole))
 }
 
 func ensureClusterRoleBindings(ctx context.Context, client kubernetes.Interface, wants []rbacv1.ClusterRoleBinding) error {
@@ -92,84 +73,60 @@ func ensureClusterRoleBindings(ctx context.Context, client kubernetes.Interface,
 	if err != nil {
 		return fmt.Errorf("list clusterrolebindings: %w", err)
 	}
-	have := map[string]*rbacv1.ClusterRoleBinding{}
-	for i := range list.Items {
-		have[list.Items[i].Name] = &list.Items[i]
-	}
-	var errs []error
-	for i := range wants {
-		want := &wants[i]
-		create := func() error {
-			_, err := api.Create(ctx, want, metav1.CreateOptions{})
-			return err
-		}
-		err := settle(have[want.Name], create, func() (*rbacv1.ClusterRoleBinding, error) {
-			return api.Get(ctx, want.Name, metav1.GetOptions{})
-		}, func(current *rbacv1.ClusterRoleBinding) error {
-			repaired, recreate := policy.RepairClusterRoleBinding(current, want)
-			switch {
-			case repaired == nil:
-				return nil
-			case recreate:
-				return replace(current, func(o metav1.DeleteOptions) error { return api.Delete(ctx, current.Name, o) }, create)
-			}
-			_, err := api.Update(ctx, repaired, metav1.UpdateOptions{})
-			return err
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("ensure clusterrolebinding %s: %w", want.Name, err))
-		}
-	}
-	return errors.Join(errs...)
+	return ensureAll(ctx, "clusterrolebinding", func(string) door[rbacv1.ClusterRoleBinding] { return api }, list.Items, wants, policy.RepairClusterRoleBinding)
 }
 
 func ensureRoleBindings(ctx context.Context, client kubernetes.Interface, wants []rbacv1.RoleBinding) error {
+	api := func(namespace string) door[rbacv1.RoleBinding] { return client.RbacV1().RoleBindings(namespace) }
+	return ensureAll(ctx, "rolebinding", api, nil, wants, policy.RepairRoleBinding)
+}
+
+// ensureAll brings all objects of a kind in line. What was listed before need not be asked for; nothing listed is fine.
+func ensureAll[T any, P object[T]](ctx context.Context, kind string, api func(namespace string) door[T], listed, wants []T, repair repairer[T]) error {
+	have := make(map[string]*T, len(listed))
+	for i := range listed {
+		have[P(&listed[i]).GetName()] = &listed[i]
+	}
 	var errs []error
 	for i := range wants {
-		want := &wants[i]
-		api := client.RbacV1().RoleBindings(want.Namespace)
-		create := func() error {
-			_, err := api.Create(ctx, want, metav1.CreateOptions{})
-			return err
-		}
-		err := settle(nil, create, func() (*rbacv1.RoleBinding, error) {
-			return api.Get(ctx, want.Name, metav1.GetOptions{})
-		}, func(current *rbacv1.RoleBinding) error {
-			repaired, recreate := policy.RepairRoleBinding(current, want)
-			switch {
-			case repaired == nil:
-				return nil
-			case recreate:
-				return replace(current, func(o metav1.DeleteOptions) error { return api.Delete(ctx, current.Name, o) }, create)
-			}
-			_, err := api.Update(ctx, repaired, metav1.UpdateOptions{})
-			return err
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("ensure rolebinding %s/%s: %w", want.Namespace, want.Name, err))
+		want := P(&wants[i])
+		if err := ensure[T, P](ctx, api(want.GetNamespace()), have[want.GetName()], &wants[i], repair); err != nil {
+			errs = append(errs, fmt.Errorf("ensure %s %s: %w", kind, path.Join(want.GetNamespace(), want.GetName()), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// settle brings one object in line: repairs known, or reads it, or creates it. Other control planes may do the same at the same
+// ensure brings one object in line: repairs known, or reads it, or creates it. Other control planes may do the same at the same
 // time, so conflicts and "already exists" lead to another look.
-func settle[T any](known *T, create func() error, get func() (*T, error), repair func(*T) error) error {
+func ensure[T any, P object[T]](ctx context.Context, api door[T], known, want *T, repair repairer[T]) error {
 	lookAgain := func(err error) bool {
 		return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	}
+	create := func() error {
+		_, err := api.Create(ctx, want, metav1.CreateOptions{})
+		return err
 	}
 	return retry.OnError(retry.DefaultRetry, lookAgain, func() error {
 		current := known
 		known = nil // good for the first try only
 		if current == nil {
 			var err error
-			if current, err = get(); apierrors.IsNotFound(err) {
+			if current, err = api.Get(ctx, P(want).GetName(), metav1.GetOptions{}); apierrors.IsNotFound(err) {
 				return create()
 			} else if err != nil {
 				return err
 			}
 		}
-		return repair(current)
+		repaired, recreate := repair(current, want)
+		switch {
+		case repaired == nil:
+			return nil
+		case recreate:
+			return replace(P(current), func(o metav1.DeleteOptions) error { return api.Delete(ctx, P(current).GetName(), o) }, create)
+		}
+		_, err := api.Update(ctx, repaired, metav1.UpdateOptions{})
+		return err
 	})
 }
 
