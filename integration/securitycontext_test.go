@@ -245,6 +245,17 @@ func TestHostNamespaces(t *testing.T) {
 	if got := s.ended("sysctls"); got != "1\n555\n" {
 		t.Errorf("sysctls read %q", got)
 	}
+	refused := map[string]string{"SysctlForbidden": "securityContext: {sysctls: [{name: kernel.shm_rmid_forced, value: '1'}, {name: net.core.somaxconn, value: '9'}]}"}
+	if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
+		refused["AppArmor"] = "securityContext: {appArmorProfile: {type: RuntimeDefault}}"
+	}
+	for reason, spec := range refused {
+		name := strings.ToLower(reason)
+		s.apply(s.secured(name, spec, s.container("main", "{}", "true")))
+		if p := s.waitPod(name, 60*time.Second, phase(corev1.PodFailed)); p.Status.Reason != reason {
+			t.Errorf("a pod that the node must refuse with %s has failed with %s: %s", reason, p.Status.Reason, p.Status.Message)
+		}
+	}
 }
 
 // hostUsers: false: root in the pod is nobody outside, and its files are its own all the same.

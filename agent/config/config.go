@@ -56,6 +56,9 @@ type Config struct {
 	ResolvConf string `json:"resolvConf,omitempty"`
 	// PodCIDR overrides the node's pod CIDR, which otherwise comes from the Node object. Comma-separated for dual stack.
 	PodCIDR string `json:"podCIDR,omitempty"`
+	// SeccompDefault gives containers that name no seccomp profile the runtime's default one instead of none, as
+	// kubelet's field of the same name does.
+	SeccompDefault bool `json:"seccompDefault,omitempty"`
 	// NodeIP overrides the node's own address, otherwise the source address of its default route.
 	// It may name an address or an interface ("eth1").
 	NodeIP string `json:"nodeIP,omitempty"`

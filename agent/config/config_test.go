@@ -56,6 +56,8 @@ func TestLoadRefuses(t *testing.T) {
 		"bad bridge":        {args: []string{"--cni-bridge", "averyverylongname"}, want: "cni.bridge"},
 		"bad reserved":      {args: []string{"--reserved", "gpu=1"}, want: "reserved"},
 		"negative reserved": {args: []string{"--reserved", "cpu=-1"}, want: "negative"},
+		"node's sysctl":     {args: []string{"--allowed-unsafe-sysctls", "vm.swappiness"}, want: "allowedUnsafeSysctls: "},
+		"star in a sysctl":  {args: []string{"--allowed-unsafe-sysctls", "net.*.x"}, want: "at the end"},
 		"bad label":         {args: []string{"--labels", "a b=c"}, want: "labels"},
 		"bad conf file":     {args: []string{"--cni-conf-file", "../x.conflist"}, want: "cni.confFile"},
 		"argument":          {args: []string{"now"}, want: "takes no arguments"},
@@ -98,7 +100,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		"node-name": "n1", "server": "h:1", "containerd-snapshotter": "native",
 		"cluster-dns": "10.96.0.10", "cluster-domain": "c.local", "pod-cidr": "10.1.0.0/24", "node-ip": "10.0.0.1",
 		"labels": "a=b", "taints": "a=b:NoSchedule", "reserved": "cpu=100m", "cni-mtu": "1400", "pod-pids-limit": "100", "memory-throttling": "0.9", "runtime-handlers": "x=/usr/bin/x",
-		"allowed-unsafe-sysctls": "net.core.*",
+		"allowed-unsafe-sysctls": "net.core.*", "seccomp-default": "true",
 	}
 	for k, v := range set {
 		if err := f.Set(k, v); err != nil {

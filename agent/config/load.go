@@ -110,6 +110,7 @@ func bind(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.PodCIDR, "pod-cidr", c.PodCIDR, "pod CIDR (default: the Node object's)")
 	f.StringVar(&c.NodeIP, "node-ip", c.NodeIP, "the node's own address, or the interface that has it")
 	f.StringToStringVar(&c.Labels, "labels", c.Labels, "labels to register the Node with")
+	f.BoolVar(&c.SeccompDefault, "seccomp-default", c.SeccompDefault, "confine containers that name no seccomp profile")
 	f.StringSliceVar(&c.Taints, "taints", c.Taints, "taints to register the Node with, key=value:Effect")
 	f.StringToStringVar(&c.Reserved, "reserved", c.Reserved, "resources kept from pods: cpu, memory, ephemeral-storage, pid")
 	f.Int64Var(&c.PodPidsLimit, "pod-pids-limit", c.PodPidsLimit, "processes and threads that a pod may have; 0: no limit")

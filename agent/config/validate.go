@@ -25,6 +25,7 @@ func (c *Config) Validate() error {
 	c.validateNames(fail)
 	c.validatePaths(fail)
 	c.validateNetwork(fail)
+	c.validateSysctls(fail)
 	c.validateNumbers(fail)
 	if _, err := c.ParsedTaints(); err != nil {
 		errs = append(errs, err)
@@ -87,6 +88,21 @@ func (c *Config) validatePaths(fail func(string, string, ...any)) {
 	}
 	if f := c.CNI.ConfFile; f != filepath.Base(f) || filepath.Ext(f) != ".conflist" {
 		fail("cni.confFile", "must be a file name that ends in .conflist, not %q", f)
+	}
+}
+
+// namespacedSysctls begin the names of those that belong to namespaces of a pod; no others can be allowed.
+var namespacedSysctls = []string{"net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."}
+
+func (c *Config) validateSysctls(fail func(string, string, ...any)) {
+	for _, s := range c.AllowedUnsafeSysctls {
+		name := strings.ReplaceAll(s, "/", ".")
+		if !slices.ContainsFunc(namespacedSysctls, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			fail("allowedUnsafeSysctls", "%q belongs to the whole machine; pods can set those that begin with %s", s, strings.Join(namespacedSysctls, ", "))
+		}
+		if i := strings.Index(name, "*"); i >= 0 && i != len(name)-1 {
+			fail("allowedUnsafeSysctls", "%q: a * may only stand at the end", s)
+		}
 	}
 }
 

@@ -158,7 +158,7 @@ func (n *Node) buildRuntime() (err error) {
 	n.runtime, err = containers.New(containers.Config{
 		Images: n.images, Namespace: n.cfg.Containerd.Namespace, RunDir: n.cfg.RunDir, LogSocket: n.cfg.LogSocket(),
 		OCIRuntime: n.cfg.Runtime, PodsPerShim: n.cfg.PodsPerShim,
-		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SwapLimits: n.cgroups.SwapLimits(), Handlers: n.cfg.RuntimeHandlers, SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), Log: n.log,
+		Systemd: n.cgroups.Systemd(), Unified: n.cgroups.Unified(), SwapLimits: n.cgroups.SwapLimits(), Handlers: n.cfg.RuntimeHandlers, SeccompDir: filepath.Join(n.cfg.RootDir, "seccomp"), SeccompDefault: n.cfg.SeccompDefault, Log: n.log,
 	})
 	return err
 }
@@ -191,6 +191,7 @@ func (n *Node) buildPods() (err error) {
 		Store: n.store, Runtime: n.runtime, Images: n.images, Network: n.cni, Volumes: n.volumes, Cgroups: n.cgroups,
 		Outbox: n.outbox, Events: n.recorder, Token: n.tokens.Token, Log: n.log,
 		NodeName: n.name, LogDir: n.cfg.LogDir, ResolvConf: n.cfg.ResolvConf,
+		NoAppArmor:    !n.runtime.AppArmor(),
 		HostIPs:       n.network.Addresses,
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
 		Node:          n.object,

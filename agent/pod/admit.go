@@ -37,6 +37,9 @@ func (o *Occupancy) Admit(p *v1.Pod) (rejected *Rejection, victims []*v1.Pod) {
 	if rejected = checkSysctls(p, o.UnsafeSysctls); rejected != nil {
 		return rejected, nil
 	}
+	if rejected = checkAppArmor(p, o.NoAppArmor); rejected != nil {
+		return rejected, nil
+	}
 	short := o.shortages(p)
 	other := o.unfit(p)
 	switch {

@@ -20,6 +20,8 @@ type Occupancy struct {
 	Allocatable v1.ResourceList
 	// UnsafeSysctls are those beyond the safe ones that pods may set; "net.core.*" allows all below it.
 	UnsafeSysctls []string
+	// NoAppArmor says that the machine does not enforce AppArmor profiles, so that pods that name one are turned away.
+	NoAppArmor bool
 
 	tenants map[types.UID]tenant
 	used    map[v1.ResourceName]int64

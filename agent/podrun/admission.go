@@ -33,7 +33,7 @@ func (r *Runner) admit(p *v1.Pod) *pod.Rejection {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.loadBooks()
-	a.books.Allocatable, a.books.UnsafeSysctls = r.cfg.Allocatable(), r.cfg.UnsafeSysctls
+	a.books.Allocatable, a.books.UnsafeSysctls, a.books.NoAppArmor = r.cfg.Allocatable(), r.cfg.UnsafeSysctls, r.cfg.NoAppArmor
 	if r.cfg.Node != nil {
 		a.books.Node = r.cfg.Node()
 	}

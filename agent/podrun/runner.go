@@ -61,6 +61,8 @@ type Config struct {
 	Admission func(p *v1.Pod) *pod.Rejection
 	// UnsafeSysctls are those that pods may set beyond the safe ones.
 	UnsafeSysctls []string
+	// NoAppArmor says that the machine does not enforce AppArmor profiles.
+	NoAppArmor bool
 	// MemoryBytes of the machine, for OOM scores; 0: not known.
 	MemoryBytes int64
 	// Memory is how containers' memory is treated beyond their limits.

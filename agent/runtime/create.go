@@ -114,6 +114,10 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	if err := checkPropagation(c.Mounts); err != nil {
 		return nil, err
 	}
+	appArmor, err := r.appArmorFor(ctx, c.Security)
+	if err != nil {
+		return nil, err
+	}
 	profile, err := localhostSeccomp(r.cfg.SeccompDir, c.Security)
 	if err != nil {
 		return nil, err
@@ -126,7 +130,7 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	in := specInput{
 		Base: record.Base,
 		ID:   id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
-		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, SeccompDefault: r.cfg.SeccompDefault,
+		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, AppArmor: appArmor, SeccompDefault: r.cfg.SeccompDefault,
 	}
 	if isPrivileged(c) {
 		if in.Host.Devices, err = hostDevices("/dev"); err != nil {

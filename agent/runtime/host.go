@@ -16,14 +16,13 @@ import (
 
 // hostFacts is what of the machine goes into a container's spec.
 type hostFacts struct {
-	Unified         bool     // cgroup v2
-	SwapAccounting  bool     // the memory controller counts swap
-	Capabilities    []string // this process' bounding set: what it can hand on
-	OOMFloor        int      // the least oom_score_adj that this process may set
-	Seccomp         bool
-	AppArmor        bool
-	AppArmorDefault bool                // the default profile is loaded
-	Devices         []specs.LinuxDevice // all of the host's, for privileged containers
+	Unified        bool     // cgroup v2
+	SwapAccounting bool     // the memory controller counts swap
+	Capabilities   []string // this process' bounding set: what it can hand on
+	OOMFloor       int      // the least oom_score_adj that this process may set
+	Seccomp        bool
+	AppArmor       bool
+	Devices        []specs.LinuxDevice // all of the host's, for privileged containers
 }
 
 func readHostFacts(cfg Config) (hostFacts, error) {
@@ -45,8 +44,6 @@ func readHostFacts(cfg Config) (hostFacts, error) {
 	f.Seccomp = err == nil
 	if data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(data), "Y") {
 		f.AppArmor = true
-		profiles, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
-		f.AppArmorDefault = err == nil && strings.Contains(string(profiles), defaultAppArmor+" ")
 	}
 	f.SwapAccounting = cfg.SwapLimits
 	f.Devices, err = hostDevices("/dev")

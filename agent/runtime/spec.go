@@ -34,6 +34,7 @@ type specInput struct {
 	Group     string // shim group
 	Base      uint32 // the machine's id of the pod's root; 0: the pod has the machine's users
 	Host      hostFacts
+	AppArmor  string // profile; empty: none
 	// Seccomp is the profile of a Localhost type, read and parsed; nil otherwise.
 	Seccomp *specs.LinuxSeccomp
 	// SeccompDefault applies the default profile where none is named.

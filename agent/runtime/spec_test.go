@@ -122,9 +122,6 @@ func TestSpecRefusals(t *testing.T) {
 			in.Host.Seccomp = false
 			in.Container.Security.SeccompProfile = &v1.SeccompProfile{Type: v1.SeccompProfileTypeRuntimeDefault}
 		},
-		"apparmor where there is none": func(in *specInput) {
-			in.Container.Security.AppArmorProfile = &v1.AppArmorProfile{Type: v1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr.To("x")}
-		},
 	} {
 		in := plainInput()
 		change(&in)

@@ -32,9 +32,6 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
-// defaultAppArmor is the profile that container runtimes ship and load.
-const defaultAppArmor = "cri-containerd.apparmor.d"
-
 // capabilities computes the sets. ALL is what the host itself can give. Inheritable and ambient
 // stay empty, so a first process that is not root has none until it executes a file that grants them.
 func capabilities(sc *v1.SecurityContext, privileged bool, available []string) (*specs.LinuxCapabilities, error) {
@@ -122,19 +119,7 @@ func confine(spec *specs.Spec, in specInput, privileged bool) error {
 	if spec.Linux.Seccomp != nil && !in.Host.Seccomp {
 		return fault.Invalid("a seccomp profile is asked for, but this kernel has no seccomp filters")
 	}
-	profile := sc.AppArmorProfile
-	switch {
-	case !in.Host.AppArmor:
-		if profile != nil && profile.Type == v1.AppArmorProfileTypeLocalhost {
-			return fault.Invalid("an AppArmor profile is asked for, but AppArmor is not enabled on this node")
-		}
-	case profile == nil || profile.Type == v1.AppArmorProfileTypeRuntimeDefault:
-		if in.Host.AppArmorDefault {
-			spec.Process.ApparmorProfile = defaultAppArmor
-		}
-	case profile.Type == v1.AppArmorProfileTypeLocalhost && profile.LocalhostProfile != nil:
-		spec.Process.ApparmorProfile = *profile.LocalhostProfile
-	}
+	spec.Process.ApparmorProfile = in.AppArmor
 	return nil
 }
 
