@@ -27,6 +27,7 @@ spec:
   - name: rest
     image: %[1]s
     command: ["sh", "-c", "echo hello; sleep 100000"]
+    readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}
   volumes: [{name: cache, emptyDir: {}}]
 `
 
@@ -86,7 +87,11 @@ func (s *space) kubeletIsRight(t *testing.T, proxy string) {
 	if value(own, "process_resident_memory_bytes") < 1e6 || value(own, `kubelet_running_containers{container_state="running"}`) < 2 {
 		t.Errorf("the agent says of itself:\n%s", own)
 	}
-	s.wantContains(s.do("get", "--raw", proxy+"/metrics/probes"), "# TYPE prober_probe_total counter")
+	probes := s.do("get", "--raw", proxy+"/metrics/probes")
+	series := `prober_probe_total{container="rest",namespace="` + s.name + `",pod="busy",pod_uid="` + string(s.pod("busy").UID) + `",probe_type="Readiness",result="successful"}`
+	if value(probes, series) < 1 {
+		t.Errorf("no %s in:\n%s", series, probes)
+	}
 	for _, form := range []string{s.node, s.node + ":10250", "https:" + s.node + ":10250", "https:" + s.node + ":", "http:" + s.node + ":10250"} {
 		if got := s.do("get", "--raw", "/api/v1/nodes/"+form+"/proxy/healthz"); got != "ok" {
 			t.Errorf("%s: /healthz answers %q", form, got)

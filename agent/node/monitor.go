@@ -3,6 +3,8 @@ package node
 import (
 	"net/http"
 
+	"coracle/agent/pod"
+	"coracle/agent/probe"
 	"coracle/agent/stats"
 	"coracle/internal/version"
 )
@@ -13,8 +15,34 @@ func (n *Node) monitor() http.Handler {
 		NodeName: n.name, Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, Cgroups: n.cgroups, Host: n.host,
 		RootDir: n.cfg.RootDir, LogDir: n.cfg.LogDir, Began: n.began,
 		Version: version.Version, KubernetesVersion: version.Kubernetes,
-		Effective: n.kubeletConfig, CertificateExpires: n.identity.NotAfter, Log: n.log,
+		Effective: n.kubeletConfig, CertificateExpires: n.identity.NotAfter, Probes: n.probeCounts, Log: n.log,
 	})
+}
+
+// probeCounts are the probes' outcomes in a kubelet's words.
+func (n *Node) probeCounts() []stats.ProbeCount {
+	kinds := map[pod.ProbeKind]string{pod.Liveness: "Liveness", pod.Readiness: "Readiness", pod.Startup: "Startup"}
+	results := map[probe.Outcome]string{probe.Passed: "successful", probe.Warned: "successful", probe.Failed: "failed", probe.Errored: "unknown"}
+	var out []stats.ProbeCount
+	for _, t := range n.runner.ProbeTallies() {
+		p, ok := n.store.Pod(t.UID)
+		if !ok {
+			continue
+		}
+		// Both ways to pass are one to Kubernetes.
+		sum := map[string]uint64{}
+		for outcome, times := range t.Ended {
+			sum[results[probe.Outcome(outcome)]] += uint64(times)
+		}
+		for _, result := range []string{"successful", "failed", "unknown"} {
+			if sum[result] > 0 {
+				out = append(out, stats.ProbeCount{
+					UID: t.UID, Namespace: p.Namespace, Pod: p.Name, Container: t.Container, Type: kinds[t.Kind], Result: result, Count: sum[result],
+				})
+			}
+		}
+	}
+	return out
 }
 
 // kubeletConfig is the configuration in the words of a kubelet's, as far as the two have the same things to set.

@@ -286,7 +286,13 @@ func TestTiming(t *testing.T) {
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Success || changes != 1 {
 			t.Errorf("verdict %d, %d changes", v, changes)
 		}
+		if got := p.Tallies(); len(got) != 1 || got[0] != (Tally{UID: "u", ContainerID: "c", Kind: pod.Readiness, Ended: [4]uint32{Passed: 3}}) {
+			t.Errorf("tallies %+v", got)
+		}
 		p.SetTargets("u", "", nil)
+		if got := p.Tallies(); len(got) != 0 {
+			t.Errorf("tallies of no probes: %+v", got)
+		}
 		<-time.After(time.Minute)
 		if v := p.Verdict("u", "c", pod.Readiness); v != pod.Unknown {
 			t.Errorf("verdict %d of a probe that no longer runs", v)

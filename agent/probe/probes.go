@@ -51,6 +51,7 @@ type running struct {
 	key    key
 	target pod.ProbeTarget
 	count  Count
+	ended  [Warned + 1]uint32 // how often in which outcome
 	due    time.Time
 	at     int                // place in the queue; -1: not in it
 	cancel context.CancelFunc // of the probing under way; nil: none
@@ -250,6 +251,7 @@ func (p *Probes) record(r *running, o Outcome, ended bool) (changed bool) {
 	if ended || pp == nil || pp.running[r.key] != r {
 		return false
 	}
+	r.ended[o]++
 	before := r.count.Verdict
 	r.count = r.count.Next(o, r.target.Probe)
 	return r.count.Verdict != before

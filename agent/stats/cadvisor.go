@@ -37,6 +37,15 @@ func positive(name, kind, help string, value func(r *row) float64) family {
 	}}
 }
 
+// quota is for groups alone that have a limit of CPU.
+func quota(name, help string, value func(r *row) float64) family {
+	return family{name, "counter", help, func(r *row, put func(float64, ...string)) {
+		if r.usage.Quota > 0 {
+			put(value(r))
+		}
+	}}
+}
+
 func device(name, help string, value func(d *cgroup.DeviceIO) uint64) family {
 	return family{name, "counter", help, func(r *row, put func(float64, ...string)) {
 		for i := range r.usage.Devices {
@@ -60,9 +69,9 @@ func stall(name, help string, value func(r *row) time.Duration) family {
 
 // groupFamilies are in the order of their names.
 var groupFamilies = []family{
-	positive("container_cpu_cfs_periods_total", "counter", "Number of elapsed enforcement period intervals.", func(r *row) float64 { return float64(r.usage.Periods) }),
-	positive("container_cpu_cfs_throttled_periods_total", "counter", "Number of throttled period intervals.", func(r *row) float64 { return float64(r.usage.ThrottledPeriods) }),
-	positive("container_cpu_cfs_throttled_seconds_total", "counter", "Total time duration the container has been throttled.", func(r *row) float64 { return r.usage.Throttled.Seconds() }),
+	quota("container_cpu_cfs_periods_total", "Number of elapsed enforcement period intervals.", func(r *row) float64 { return float64(r.usage.Periods) }),
+	quota("container_cpu_cfs_throttled_periods_total", "Number of throttled period intervals.", func(r *row) float64 { return float64(r.usage.ThrottledPeriods) }),
+	quota("container_cpu_cfs_throttled_seconds_total", "Total time duration the container has been throttled.", func(r *row) float64 { return r.usage.Throttled.Seconds() }),
 	plain("container_cpu_system_seconds_total", "counter", "Cumulative system cpu time consumed in seconds.", func(r *row) float64 { return r.usage.System.Seconds() }),
 	{"container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", func(r *row, put func(float64, ...string)) {
 		put(r.usage.CPU.Seconds(), "cpu", "total")

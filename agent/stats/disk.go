@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -58,42 +57,10 @@ func (s *sizes) of(key string, now time.Time, measure func() (size, bool)) (size
 	return got, true
 }
 
-// walk adds up a folder as du does: blocks, each inode once, on one file system. What goes away meanwhile is not counted.
+// walk adds up a folder with all below.
 func walk(dir string) (size, bool) {
-	var out size
-	var top syscall.Stat_t
-	if err := syscall.Lstat(dir, &top); err != nil {
-		return out, false
-	}
-	seen := map[uint64]struct{}{} // inodes with several names
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if d != nil && d.IsDir() && path != dir {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		var st syscall.Stat_t
-		if syscall.Lstat(path, &st) != nil {
-			return nil
-		}
-		if st.Dev != top.Dev {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if st.Nlink > 1 && !d.IsDir() {
-			if _, ok := seen[st.Ino]; ok {
-				return nil
-			}
-			seen[st.Ino] = struct{}{}
-		}
-		out.bytes += uint64(st.Blocks) * 512
-		out.inodes++
-		return nil
-	})
-	return out, err == nil
+	bytes, inodes, ok := fact.DirSize(dir)
+	return size{uint64(bytes), uint64(inodes)}, ok
 }
 
 // files adds up the regular files directly in a folder.
