@@ -2,6 +2,9 @@ package fact
 
 import (
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,4 +30,42 @@ func ReadDisk(path string) (Disk, error) {
 		Total: int64(st.Blocks) * unit, Available: int64(st.Bavail) * unit,
 		Inodes: int64(st.Files), InodesFree: int64(st.Ffree),
 	}, nil
+}
+
+// DirSize adds up a folder as du does: blocks in bytes, each inode once, on one file system. What goes away meanwhile is not
+// counted; ok is false for a folder that is not there.
+func DirSize(dir string) (bytes, inodes int64, ok bool) {
+	var top syscall.Stat_t
+	if err := syscall.Lstat(dir, &top); err != nil {
+		return 0, 0, false
+	}
+	seen := map[uint64]struct{}{} // inodes with several names
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if d != nil && d.IsDir() && path != dir {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		var st syscall.Stat_t
+		if syscall.Lstat(path, &st) != nil {
+			return nil
+		}
+		if st.Dev != top.Dev {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if st.Nlink > 1 && !d.IsDir() {
+			if _, again := seen[st.Ino]; again {
+				return nil
+			}
+			seen[st.Ino] = struct{}{}
+		}
+		bytes += st.Blocks * 512
+		inodes++
+		return nil
+	})
+	return bytes, inodes, err == nil
 }

@@ -44,6 +44,8 @@ type Runtime interface {
 	RemoveSandbox(ctx context.Context, uid types.UID) error
 	Create(ctx context.Context, spec pod.ContainerSpec) (id string, err error)
 	Start(ctx context.Context, id string) error
+	// RootfsUsage is what a container has written into its root file system.
+	RootfsUsage(ctx context.Context, id string) (bytes, inodes int64, err error)
 	// Update gives a running container other resources.
 	Update(ctx context.Context, id string, spec pod.ContainerSpec) error
 	// Signal sends sig; empty is the container's own stop signal.

@@ -37,6 +37,7 @@ type memRuntime struct {
 	behave    map[string]behaviour
 
 	refuseUpdate error
+	written      map[string]int64 // into root file systems, by container name
 }
 
 func (r *memRuntime) ObserveAll(context.Context) (map[types.UID]pod.Observed, error) {
@@ -131,6 +132,16 @@ func notedResources(spec pod.ContainerSpec) *v1.ResourceRequirements {
 		return &r
 	}
 	return nil
+}
+
+func (r *memRuntime) RootfsUsage(_ context.Context, id string) (bytes, inodes int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, c := r.locate(id)
+	if c == nil {
+		return 0, 0, fmt.Errorf("container %s is not there", id)
+	}
+	return r.written[c.Name], 1, nil
 }
 
 func (r *memRuntime) Update(_ context.Context, id string, spec pod.ContainerSpec) error {

@@ -50,6 +50,8 @@ type worker struct {
 	killing  map[string]bool // container ids whose end was announced
 	view     PodView
 	end      *pod.Failed // why the node ends the pod
+	// storageAt is when what the pod writes is measured next.
+	storageAt time.Time
 	// resizeError is why the last step of a resize did not succeed.
 	resizeError string
 
@@ -168,6 +170,7 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 		steps, retry := w.due(result.Steps, time.Now())
 		next = earliest(next, retry)
 		if len(steps) == 0 {
+			next = earliest(next, w.watchStorage(ctx, desired, observed))
 			return earliest(next, w.refresh(ctx, desired)), false
 		}
 		w.execute(ctx, steps, observed, desired)
