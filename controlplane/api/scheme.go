@@ -56,6 +56,7 @@ import (
 	"coracle/controlplane/api/core"
 	"coracle/controlplane/api/discovery"
 	"coracle/controlplane/api/events"
+	"coracle/controlplane/api/networking"
 	"coracle/controlplane/api/node"
 	"coracle/controlplane/api/policy"
 	"coracle/controlplane/api/rbac"
@@ -100,7 +101,7 @@ var groups = []group{
 	{policyv1.SchemeGroupVersion, policyv1.AddToScheme, policy.AddDefaults},
 	{schedulingv1.SchemeGroupVersion, schedulingv1.AddToScheme, scheduling.AddDefaults},
 	{nodev1.SchemeGroupVersion, nodev1.AddToScheme, node.AddDefaults},
-	{networkingv1.SchemeGroupVersion, networkingv1.AddToScheme, nil},
+	{networkingv1.SchemeGroupVersion, networkingv1.AddToScheme, networking.AddDefaults},
 	{storagev1.SchemeGroupVersion, storagev1.AddToScheme, nil},
 	{certificatesv1.SchemeGroupVersion, certificatesv1.AddToScheme, nil},
 	{flowcontrolv1.SchemeGroupVersion, flowcontrolv1.AddToScheme, nil},

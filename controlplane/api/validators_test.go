@@ -10,9 +10,11 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -24,10 +26,12 @@ import (
 	"coracle/controlplane/api/authentication"
 	"coracle/controlplane/api/authorization"
 	"coracle/controlplane/api/autoscaling"
+	"coracle/controlplane/api/batch"
 	"coracle/controlplane/api/coordination"
 	"coracle/controlplane/api/core"
 	"coracle/controlplane/api/discovery"
 	"coracle/controlplane/api/events"
+	"coracle/controlplane/api/networking"
 	"coracle/controlplane/api/node"
 	"coracle/controlplane/api/policy"
 	"coracle/controlplane/api/rbac"
@@ -78,6 +82,12 @@ var validators = []validator{
 	kind[appsv1.DaemonSet](apps.ValidateDaemonSet, apps.ValidateDaemonSetUpdate, apps.ValidateDaemonSetStatusUpdate),
 	kind[appsv1.StatefulSet](apps.ValidateStatefulSet, apps.ValidateStatefulSetUpdate, apps.ValidateStatefulSetStatusUpdate),
 	kind[appsv1.ControllerRevision](apps.ValidateControllerRevision, apps.ValidateControllerRevisionUpdate),
+	kind[batchv1.Job](batch.ValidateJob, batch.ValidateJobUpdate, batch.ValidateJobStatusUpdate),
+	kind[batchv1.CronJob](batch.ValidateCronJob, batch.ValidateCronJobUpdate, batch.ValidateCronJobStatusUpdate),
+	kind[networkingv1.Ingress](networking.ValidateIngress, networking.ValidateIngressUpdate, networking.ValidateIngressStatusUpdate),
+	kind[networkingv1.IngressClass](networking.ValidateIngressClass, networking.ValidateIngressClassUpdate),
+	kind[networkingv1.NetworkPolicy](networking.ValidateNetworkPolicy, networking.ValidateNetworkPolicyUpdate),
+	kind[networkingv1.ServiceCIDR](networking.ValidateServiceCIDR, networking.ValidateServiceCIDRUpdate, networking.ValidateServiceCIDRStatusUpdate),
 	kind[rbacv1.Role](rbac.ValidateRole, rbac.ValidateRoleUpdate),
 	kind[rbacv1.ClusterRole](rbac.ValidateClusterRole, rbac.ValidateClusterRoleUpdate),
 	kind[rbacv1.RoleBinding](rbac.ValidateRoleBinding, rbac.ValidateRoleBindingUpdate),

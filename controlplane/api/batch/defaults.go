@@ -1,4 +1,4 @@
-// Package batch holds the defaults of Jobs and CronJobs.
+// Package batch holds the defaults and validation of Jobs and CronJobs.
 package batch
 
 import (
