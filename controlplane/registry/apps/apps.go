@@ -1,5 +1,5 @@
-// Package apps serves the kinds of apps/v1 that have a controller here: deployments and replicasets, with status and
-// scale.
+// Package apps serves the kinds of apps/v1: deployments, replicasets, statefulsets and daemonsets with their status and
+// scale, and controllerrevisions.
 package apps
 
 import (
@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -42,12 +43,7 @@ func Deployments() kind.Kind[*appsv1.Deployment] {
 				}
 			},
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate,
-			Warn: func(obj, old *appsv1.Deployment) []string {
-				if old == nil {
-					return pod.WarnTemplate(templatePath, &obj.Spec.Template, nil)
-				}
-				return pod.WarnTemplate(templatePath, &obj.Spec.Template, &old.Spec.Template)
-			},
+			Warn:  warnTemplate(func(obj *appsv1.Deployment) *corev1.PodTemplateSpec { return &obj.Spec.Template }),
 			Reset: []string{"status"},
 		},
 		Status: &kind.Strategy[*appsv1.Deployment]{
@@ -91,12 +87,7 @@ func ReplicaSets() kind.Kind[*appsv1.ReplicaSet] {
 				}
 			},
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate,
-			Warn: func(obj, old *appsv1.ReplicaSet) []string {
-				if old == nil {
-					return pod.WarnTemplate(templatePath, &obj.Spec.Template, nil)
-				}
-				return pod.WarnTemplate(templatePath, &obj.Spec.Template, &old.Spec.Template)
-			},
+			Warn:  warnTemplate(func(obj *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &obj.Spec.Template }),
 			Reset: []string{"status"},
 		},
 		Status: &kind.Strategy[*appsv1.ReplicaSet]{
@@ -114,6 +105,17 @@ func ReplicaSetScale() kind.Scalable[*appsv1.ReplicaSet] {
 			return scale(r.Spec.Replicas, r.Status.Replicas, r.Spec.Selector)
 		},
 		Set: func(r *appsv1.ReplicaSet, n int32) { r.Spec.Replicas = &n },
+	}
+}
+
+// warnTemplate warns of what the template of a workload says; old is nil of one that is new.
+func warnTemplate[T comparable](template func(T) *corev1.PodTemplateSpec) func(obj, old T) []string {
+	return func(obj, old T) []string {
+		var none T
+		if old == none {
+			return pod.WarnTemplate(templatePath, template(obj), nil)
+		}
+		return pod.WarnTemplate(templatePath, template(obj), template(old))
 	}
 }
 

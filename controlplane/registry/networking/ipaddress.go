@@ -1,5 +1,6 @@
-// Package networking serves ipaddresses: one object for each cluster IP in use. That such an object can be created once
-// and no more is what keeps two control planes from giving one address to two services.
+// Package networking serves ingresses and their classes, networkpolicies, servicecidrs and ipaddresses: one object for each
+// cluster IP in use. That such an object can be created once and no more is what keeps two control planes from giving one
+// address to two services.
 package networking
 
 import (
@@ -20,8 +21,7 @@ import (
 // IPAddresses describes ipaddresses.
 func IPAddresses() kind.Kind[*networkingv1.IPAddress] {
 	return kind.Kind[*networkingv1.IPAddress]{
-		Group: networkingv1.GroupName, Versions: []string{networkingv1.SchemeGroupVersion.String()},
-		Resource: "ipaddresses", Singular: "ipaddress", Short: []string{"ip"}, ClusterScoped: true,
+		Group: networkingv1.GroupName, Versions: versions, Resource: "ipaddresses", Singular: "ipaddress", Short: []string{"ip"}, ClusterScoped: true,
 		New:     func() *networkingv1.IPAddress { return &networkingv1.IPAddress{} },
 		NewList: func() runtime.Object { return &networkingv1.IPAddressList{} },
 		Fields:  func(*networkingv1.IPAddress) fields.Set { return fields.Set{} },
