@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -24,9 +25,10 @@ import (
 // undoTimeout bounds taking back what a failed step has made; it is cut from the caller's cancellation.
 const undoTimeout = 10 * time.Second
 
-// Create makes a container's record and root file system. The image must be present and the
-// sandbox complete. Creating again what is there returns the same id. Errors of class Invalid
-// mean that the pod itself is wrong.
+// Create makes a container's record, its root file system and, as far as that works, its task, which runs
+// nothing yet. The image must be present, the sandbox complete and the volumes mounted; the network need
+// not be attached. Creating again what is there returns the same id. Errors of class Invalid mean that the
+// pod itself is wrong.
 func (r *Runtime) Create(ctx context.Context, c pod.ContainerSpec) (string, error) {
 	if c.Security == nil {
 		return "", fault.Invalid("create container " + c.Name + ": it has no security context")
@@ -67,11 +69,26 @@ func (r *Runtime) create(ctx context.Context, id string, c pod.ContainerSpec) (e
 	if err := r.writeRecord(ctx, id, c, img, spec, reg); err != nil {
 		return err
 	}
+	prep := prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base}
+	prep.pid = r.makeTaskEarly(ctx, id, prep)
 	r.mu.Lock()
 	r.owners[id] = c.PodUID
-	r.fresh[id] = prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base}
+	r.fresh[id] = prep
 	r.mu.Unlock()
 	return nil
+}
+
+// makeTaskEarly has the OCI runtime prepare the container, the slow part of a start, while plugins still attach the
+// pod's network. Where it does not work nothing is left, and Start makes the task and says why that fails.
+func (r *Runtime) makeTaskEarly(ctx context.Context, id string, prep prepared) (pid uint32) {
+	fifos := logwriter.PathsOf(r.ioDir(), id, prep.io)
+	r.holdFIFOs(id, fifos)
+	pid, state, err := r.makeTask(ctx, id, prep, fifos)
+	if err == nil && state == tasktypes.Status_CREATED {
+		return pid
+	}
+	r.log.Debug("task is left to the start", "container", id, "state", state.String(), "err", err)
+	return 0
 }
 
 // prepareSnapshot makes the container's own layer over the image's. made is true when the whole

@@ -35,6 +35,9 @@ func (r *Runtime) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
+		r.mu.Lock()
+		r.prefix = "" // containerd may come back in another version
+		r.mu.Unlock()
 		if !away {
 			r.log.Warn("containerd's events are away", "err", err)
 			away = true
@@ -51,8 +54,7 @@ func (r *Runtime) follow(ctx context.Context, pending *pending, reaps *reaper, h
 	defer cancel()
 	stream, errs := r.client.Subscribe(ctx,
 		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/exit"),
-		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/oom"),
-		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/start"))
+		fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, "/tasks/oom"))
 	// The subscription is under way before the state is read: what changes in between is an event.
 	if err := r.takeUp(ctx, pending, reaps); err != nil {
 		return err
@@ -130,8 +132,6 @@ func (r *Runtime) handle(ctx context.Context, envelope *events.Envelope, pending
 		if f, err := os.OpenFile(r.oomPath(id), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 			_ = f.Close() // the mark is its being there
 		}
-	case *apievents.TaskStart:
-		id = e.ContainerID
 	default:
 		return
 	}

@@ -247,6 +247,47 @@ func TestShimIsKilled(t *testing.T) {
 	n.nothingLeft()
 }
 
+// Create has the task made ahead of its start. Whatever becomes of it before, the container can be started or removed.
+func TestTaskMadeAhead(t *testing.T) {
+	n := newNode(t, nil)
+	c := n.testPod("44444444-aaaa-4bbb-8ccc-000000000009", nil)
+	c.Command = []string{"sleep", "1000"}
+	id, err := n.run.Create(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ahead := n.observed(c.PodUID, id, pod.Created); ahead.PID == 0 {
+		t.Error("no task was made")
+	}
+	for _, pid := range n.daemon.Shims() {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testwait.Until(t, "the shims end", func() bool { return len(n.daemon.Shims()) == 0 })
+	// containerd answers that the shim is away until it has cleaned up.
+	testwait.Until(t, "an answer to the start", func() bool {
+		err = n.run.Start(t.Context(), id)
+		return !errors.Is(err, fault.ErrUnavailable)
+	})
+	if err != nil {
+		t.Fatalf("start after the shim died: %v", err)
+	}
+	n.observed(c.PodUID, id, pod.Running)
+
+	c.Attempt = 1
+	id, err = n.run.Create(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.observed(c.PodUID, id, pod.Created)
+	if err := n.run.Remove(t.Context(), id); err != nil {
+		t.Fatalf("remove what was never started: %v", err)
+	}
+	n.remove(t.Context(), c.PodUID)
+	n.nothingLeft()
+}
+
 func TestShimsAreShared(t *testing.T) {
 	for _, test := range []struct {
 		perShim, pods, privileged, shims int

@@ -21,12 +21,10 @@ type shimGroup string
 // assignGroup gives a pod a shim: one of those with room, else a new one. The name carries
 // containerd's version: after an upgrade new pods get shims of the new version.
 func (r *Runtime) assignGroup(ctx context.Context, uid types.UID) (shimGroup, error) {
-	version, err := r.client.Version(r.context(ctx))
+	prefix, err := r.groupPrefix(ctx)
 	if err != nil {
-		return "", fmt.Errorf("ask containerd for its version: %w", classify(err))
+		return "", err
 	}
-	sum := sha256.Sum256([]byte(version.Version + " " + version.Revision))
-	prefix := "coracle-" + hex.EncodeToString(sum[:4]) + "-"
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.groups == nil {
@@ -51,6 +49,27 @@ func (r *Runtime) assignGroup(ctx context.Context, uid types.UID) (shimGroup, er
 			return g, nil
 		}
 	}
+}
+
+// groupPrefix begins the names of groups with this version of containerd, which is asked for once in each life of its:
+// follow forgets it when the events stream ends.
+func (r *Runtime) groupPrefix(ctx context.Context) (string, error) {
+	r.mu.Lock()
+	prefix := r.prefix
+	r.mu.Unlock()
+	if prefix != "" {
+		return prefix, nil
+	}
+	version, err := r.client.Version(r.context(ctx))
+	if err != nil {
+		return "", fmt.Errorf("ask containerd for its version: %w", classify(err))
+	}
+	sum := sha256.Sum256([]byte(version.Version + " " + version.Revision))
+	prefix = "coracle-" + hex.EncodeToString(sum[:4]) + "-"
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prefix = prefix
+	return prefix, nil
 }
 
 // loadGroups reads the groups of the sandboxes on disk. The caller holds mu.

@@ -37,14 +37,11 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
-	fifos, err := logwriter.Register(r.ioDir(), id, prep.io) // there, unless the run directory was lost
-	if err != nil {
-		return fmt.Errorf("start container %s: %w", id, err)
+	if prep.pid != 0 {
+		err = r.runTask(ctx, id, prep.pid)
 	}
-	r.holdFIFOs(id, fifos)
-	pid, state, err := r.makeTask(ctx, id, prep, fifos)
-	if err == nil && state == tasktypes.Status_CREATED {
-		err = r.runTask(ctx, id, pid)
+	if prep.pid == 0 || isNotFound(err) { // the second: its shim has died since
+		err = r.makeAndRunTask(ctx, id, prep)
 	}
 	if err == nil {
 		r.mu.Lock()
@@ -52,13 +49,17 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		r.mu.Unlock()
 		return nil
 	}
-	if isUnavailable(err) || isNotFound(err) || isConflict(err) || ctx.Err() != nil || errors.Is(err, errMark) {
+	if isUnavailable(err) || isNotFound(err) || isConflict(err) || ctx.Err() != nil || errors.Is(err, errMark) || errors.Is(err, errIO) {
 		return fmt.Errorf("start container %s: %w", id, classify(err))
 	}
 	return r.failStart(ctx, id, startError(err))
 }
 
-var errMark = errors.New("write start mark")
+// What fails on the agent's side leaves the container startable.
+var (
+	errMark = errors.New("write start mark")
+	errIO   = errors.New("prepare output")
+)
 
 // prepared is what Create left in memory, or the same asked from containerd.
 func (r *Runtime) prepared(ctx context.Context, id string) (prepared, error) {
@@ -86,6 +87,19 @@ func (r *Runtime) prepared(ctx context.Context, id string) (prepared, error) {
 		return prepared{}, fmt.Errorf("find root file system: %w", classify(err))
 	}
 	return prep, nil
+}
+
+func (r *Runtime) makeAndRunTask(ctx context.Context, id string, prep prepared) error {
+	fifos, err := logwriter.Register(r.ioDir(), id, prep.io) // there, unless the run directory was lost
+	if err != nil {
+		return fmt.Errorf("%w: %w", errIO, err)
+	}
+	r.holdFIFOs(id, fifos)
+	pid, state, err := r.makeTask(ctx, id, prep, fifos)
+	if err != nil || state != tasktypes.Status_CREATED {
+		return err
+	}
+	return r.runTask(ctx, id, pid)
 }
 
 // makeTask has the shim and the OCI runtime prepare the container, or finds that they have.
@@ -131,6 +145,9 @@ func (r *Runtime) runTask(ctx context.Context, id string, pid uint32) error {
 		return fmt.Errorf("%w: %w", errMark, err)
 	}
 	_, err = r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
+	if isNotFound(err) { // there was no task to start: it must not count as one that ran and is lost
+		err = errors.Join(err, os.Remove(r.markPath(id)))
+	}
 	return err
 }
 
