@@ -92,31 +92,36 @@ func New(cfg Config) (*CNI, error) {
 			return nil, fmt.Errorf("make CNI cache: %w", err)
 		}
 	}
-	exec := &pluginExec{invoke.DefaultExec{
-		// What a plugin says on stderr comes back in its error; it does not belong in the agent's journal.
-		RawExec:       &invoke.RawExec{Stderr: io.Discard},
-		PluginDecoder: version.PluginDecoder{},
-	}}
 	c := &CNI{
 		cfg:    cfg,
-		lib:    libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.CacheDir, exec),
 		slots:  semaphore.NewWeighted(int64(cfg.Parallel)),
 		bootID: readBootID(),
 		own:    cfg.Own,
 		known:  map[types.UID]known{},
 	}
+	c.lib = libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.CacheDir, &pluginExec{c, invoke.DefaultExec{
+		// What a plugin says on stderr comes back in its error; it does not belong in the agent's journal.
+		RawExec:       &invoke.RawExec{Stderr: io.Discard},
+		PluginDecoder: version.PluginDecoder{},
+	}})
 	if err := c.readRecords(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// pluginExec runs plugins on one core each: nearly all are Go programs that live for milliseconds, and threads that
+// pluginExec runs plugins, but does by itself what nativeADD can. Plugins get one core each: nearly all are Go programs that live for milliseconds, and threads that
 // they start and end at once cost more than what they do. Where the agent's environment says otherwise, that holds.
-type pluginExec struct{ invoke.DefaultExec }
+type pluginExec struct {
+	cni *CNI
+	invoke.DefaultExec
+}
 
 // ExecPlugin implements invoke.Exec.
 func (e *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	if result, done, err := e.cni.nativeADD(path, stdin, environ); done {
+		return result, err
+	}
 	if !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") }) {
 		environ = append(slices.Clip(environ), "GOMAXPROCS=1")
 	}

@@ -222,7 +222,7 @@ func TestManyAtOnce(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	c := newCNI(t, dir, "ct5")
 	own(t, c, "ct5", "10.99.6.0/24")
-	const n = 12
+	const n = 40
 	var wg sync.WaitGroup
 	ips := make([]string, n)
 	for i := range n {

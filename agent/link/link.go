@@ -55,12 +55,12 @@ func LinksIn(path string) ([]Link, error) {
 }
 
 func links(h *netlink.Handle) ([]Link, error) {
-	list, err := h.LinkList()
+	list, err := whole(h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	// One dump for all addresses: a request for each link would grow with the pods of the node.
-	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -79,6 +79,17 @@ func links(h *netlink.Handle) ([]Link, error) {
 		})
 	}
 	return out, nil
+}
+
+// whole asks for a list again that changed while the kernel wrote it, as lists of links do where pods come and go.
+func whole[T any](list func() ([]T, error)) (out []T, err error) {
+	const tries = 10
+	for range tries {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return out, err
 }
 
 // Up brings a link of the namespace pinned at path up. The loopback of a fresh namespace
