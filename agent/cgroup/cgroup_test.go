@@ -84,6 +84,9 @@ func TestConversionsStayInBounds(t *testing.T) {
 		if WeightOf(1024) != 100 {
 			t.Fatal("the default of v1 is not the default of v2")
 		}
+		if back := WeightOf(int64(sharesOfWeight(uint64(wb)))); back != wb && back != wb-1 && back != wb+1 {
+			t.Fatalf("weight %d is of shares %d, whose weight is %d", wb, sharesOfWeight(uint64(wb)), back)
+		}
 		if q := QuotaOf(b); b > 0 && q < 1000 || b <= 0 && q != 0 {
 			t.Fatalf("quota of %d is %d", b, q)
 		}

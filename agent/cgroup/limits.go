@@ -109,6 +109,12 @@ func WeightOf(shares int64) int64 {
 	return int64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
+// sharesOfWeight is about the shares that WeightOf made a weight from.
+func sharesOfWeight(weight uint64) uint64 {
+	l := (math.Sqrt(125*125+4*612*(math.Log10(float64(weight))+7.0/34)) - 125) / 2
+	return min(max(uint64(math.Exp2(l)), minShares), maxShares)
+}
+
 // PageSize turns a resource's name such as "hugepages-2Mi" into the kernel's name of the page size, "2MB".
 func PageSize(name v1.ResourceName) (string, bool) {
 	if len(name) <= len(v1.ResourceHugePagesPrefix) || name[:len(v1.ResourceHugePagesPrefix)] != v1.ResourceHugePagesPrefix {

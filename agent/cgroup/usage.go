@@ -148,7 +148,7 @@ func (g Group) readUnified() (Usage, bool) {
 	}
 	u.WorkingSet = u.Memory - min(memory["inactive_file"], u.Memory)
 	if weight := amount(dir, "cpu.weight"); weight > 0 {
-		u.Shares = 2 + (weight-1)*262142/9999
+		u.Shares = sharesOfWeight(weight)
 	}
 	if quota, period, ok := strings.Cut(strings.TrimSpace(string(bytesOf(dir, "cpu.max"))), " "); ok {
 		u.Quota, u.Period = micros(natural(quota)), micros(natural(period))
