@@ -78,7 +78,11 @@ func (p *planner) haveImage(u *unit, attempt int) bool {
 		case ImagePulling:
 			return false
 		case ImageFailed:
-			if until := im.FailedAt.Add(backOffAfter(im.Failures)); p.now.Before(until) && !im.FailedAt.After(p.now) {
+			wait := backOffAfter(im.Failures)
+			if u.spec.ImagePullPolicy == v1.PullNever {
+				wait = min(wait, neverPullMax)
+			}
+			if until := im.FailedAt.Add(wait); p.now.Before(until) && !im.FailedAt.After(p.now) {
 				p.wakeAt(until)
 				return false
 			}
@@ -91,6 +95,9 @@ func (p *planner) haveImage(u *unit, attempt int) bool {
 	p.pulls = append(p.pulls, PullImage{Container: u.spec.Name, Attempt: attempt, Image: u.spec.Image, Policy: policy})
 	return true
 }
+
+// neverPullMax bounds the wait for an image that somebody is to bring to the machine: looking for it costs no registry anything.
+const neverPullMax = 30 * time.Second
 
 // troubled says that creating or starting this attempt did not work a moment ago.
 func (p *planner) troubled(u *unit, attempt int) bool {

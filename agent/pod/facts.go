@@ -106,6 +106,29 @@ const (
 	StopLost     StopReason = "lost"      // so it did, but whether that was done is not remembered
 )
 
+// StopMessage says to the user why the node ends a container.
+func StopMessage(p *v1.Pod, name string, why StopReason) string {
+	failed := func(what string) string {
+		if c, kind, ok := FindContainer(p, name); ok && kind != Sidecar && policyOf(c, p, unknownExit) == v1.ContainerRestartPolicyNever {
+			return fmt.Sprintf("Container %s failed %s", name, what)
+		}
+		return fmt.Sprintf("Container %s failed %s, will be restarted", name, what)
+	}
+	switch why {
+	case StopChanged:
+		return fmt.Sprintf("Container %s definition changed, will be restarted", name)
+	case StopResize:
+		return fmt.Sprintf("Container %s resize requires restart", name)
+	case StopLiveness:
+		return failed("liveness probe")
+	case StopStartup:
+		return failed("startup probe")
+	case StopHook:
+		return "FailedPostStartHook"
+	}
+	return "Stopping container " + name
+}
+
 // ContainerStop is the end of one attempt, decided by the node.
 type ContainerStop struct {
 	Attempt  int        `json:"attempt"`

@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"coracle/agent/image"
 	"coracle/internal/fault"
 )
 
@@ -164,6 +165,52 @@ func TestImagePullBackOff(t *testing.T) {
 			t.Error("a corrected image is not pulled at once")
 		}
 	})
+}
+
+// TestImageTroublesInKubernetesWords: what people and programs look for in reasons and events.
+func TestImageTroublesInKubernetesWords(t *testing.T) {
+	for _, tc := range []struct {
+		err             *image.Error
+		reason, message string
+		event           string
+	}{
+		{&image.Error{Reason: image.ReasonNeverPull, Err: errors.New("not there")}, "ErrImageNeverPull",
+			`Container image "web:1" is not present with pull policy of Never`, "ErrImageNeverPull"},
+		{&image.Error{Reason: image.ReasonInvalidName, Err: errors.New(`couldn't parse image name "web:1": invalid reference format`)}, "InvalidImageName",
+			`Failed to apply default image tag "web:1": couldn't parse image name "web:1": invalid reference format`, "InspectFailed"},
+		{&image.Error{Reason: image.ReasonInspect, Err: errors.New("disk says no")}, "ImageInspectError", `Failed to inspect image "web:1": disk says no`, "InspectFailed"},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				n.images.fails = map[string]error{"web:1": tc.err}
+				_, stop := n.run(t)
+				defer stop()
+				p := newPod("u1", "web")
+				p.Spec.Containers[0].ImagePullPolicy = v1.PullNever
+				n.store.assign(p)
+				n.pass(time.Minute)
+				if reason, message := n.waiting("u1"); reason != tc.reason || message != tc.message {
+					t.Errorf("waits for %s: %s", reason, message)
+				}
+				for _, want := range []string{
+					"Warning " + tc.event + " spec.containers{web}: " + tc.message,
+					"Warning Failed spec.containers{web}: Error: " + tc.reason,
+				} {
+					if !strings.Contains(n.events.all(), want) {
+						t.Errorf("events:\n%s\nwant %s", n.events.all(), want)
+					}
+				}
+				// Somebody brings the image: it is found within half a minute, however long it took.
+				n.pass(20 * time.Minute)
+				n.images.fails = nil
+				n.pass(31 * time.Second)
+				if !n.ready("u1") {
+					t.Error("an image that was brought to the node is not found")
+				}
+			})
+		})
+	}
 }
 
 // TestRestartWithoutRegistry: a node without a network restarts what it ran, whatever the pull policy.

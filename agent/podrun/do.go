@@ -46,9 +46,9 @@ func (r *round) do(ctx context.Context, s pod.Step) error {
 	case pod.RemoveContainer:
 		return w.remove(ctx, s)
 	case pod.DetachNetwork:
-		return doors.Network.Detach(ctx, w.uid, r.namespace(), r.name(), r.netns())
+		return w.killEvent(doors.Network.Detach(ctx, w.uid, r.namespace(), r.name(), r.netns()))
 	case pod.RemoveNamespaces:
-		return doors.Runtime.RemoveSandbox(ctx, w.uid)
+		return w.killEvent(doors.Runtime.RemoveSandbox(ctx, w.uid))
 	case pod.UnmountVolumes:
 		w.volumes = nil
 		return doors.Volumes.Remove(ctx, w.uid)
@@ -161,6 +161,14 @@ func (w *worker) handler() (string, error) {
 		return "", fmt.Errorf("failed to get sandbox runtime: RuntimeClass.node.k8s.io %q not found", *name)
 	}
 	return class.Handler, nil
+}
+
+// killEvent tells the user why the pod's sandbox does not go.
+func (w *worker) killEvent(err error) error {
+	if err != nil {
+		w.event(v1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: %s", err))
+	}
+	return err
 }
 
 // sandboxEvent tells the user why the pod's sandbox is not there.

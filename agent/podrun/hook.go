@@ -25,6 +25,21 @@ type hookTarget struct {
 // hookOutputMax bounds what is kept of a hook's output for its event.
 const hookOutputMax = 1024
 
+// hookAgent is how servers know the requests of hooks.
+const hookAgent = "kube-lifecycle/1.37"
+
+// get makes a hook's request. As in Kubernetes any answer is a good one, whatever its code, and where
+// HTTPS was asked for and the server speaks HTTP alone the request is made once more in that.
+func get(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.ContainerPort) error {
+	_, _, err := probe.Get(ctx, g, ip, ports, hookAgent)
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		plain := g.DeepCopy()
+		plain.Scheme = v1.URISchemeHTTP
+		_, _, err = probe.Get(ctx, plain, ip, ports, hookAgent)
+	}
+	return err
+}
+
 // runHandler runs one lifecycle handler to its end.
 func runHandler(ctx context.Context, h *v1.LifecycleHandler, t hookTarget) error {
 	switch {
@@ -43,11 +58,7 @@ func runHandler(ctx context.Context, h *v1.LifecycleHandler, t hookTarget) error
 		if len(t.ips) > 0 {
 			ip = t.ips[0]
 		}
-		code, _, err := probe.Get(ctx, h.HTTPGet, ip, t.container.Ports)
-		if err == nil && code >= http.StatusBadRequest {
-			err = fmt.Errorf("GET %s: %d %s", h.HTTPGet.Path, code, http.StatusText(code))
-		}
-		return err
+		return get(ctx, h.HTTPGet, ip, t.container.Ports)
 	case h.Sleep != nil:
 		timer := time.NewTimer(time.Duration(h.Sleep.Seconds) * time.Second)
 		defer timer.Stop()

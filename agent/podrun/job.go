@@ -89,11 +89,11 @@ func (w *worker) setImage(container string, change func(*pod.Image)) {
 // pullNow pulls and keeps the outcome for Plan, which decides when to try again.
 func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 	kind := w.kindOf(s.Container)
-	began, pulled := time.Now(), false
+	began, pulling := time.Now(), time.Time{}
 	img, err := w.r.cfg.Images.Ensure(ctx, image.Request{
 		Ref: s.Image, Policy: s.Policy, Credentials: w.credentials(),
 		OnPull: func() {
-			pulled = true
+			pulling = time.Now()
 			w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", s.Image))
 		},
 	})
@@ -111,9 +111,10 @@ func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 	w.setImage(s.Container, func(im *pod.Image) {
 		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
 	})
-	message := fmt.Sprintf("Container image %q already present on machine", s.Image)
-	if pulled {
-		message = fmt.Sprintf("Successfully pulled image %q in %s. Image size: %d bytes.", s.Image, time.Since(began).Round(time.Millisecond), img.Size)
+	message := fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", s.Image)
+	if !pulling.IsZero() {
+		message = fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.", s.Image,
+			time.Since(pulling).Round(time.Millisecond), time.Since(began).Round(time.Millisecond), img.Size)
 	}
 	w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulled", message)
 	return nil
@@ -140,19 +141,31 @@ func (w *worker) useCopy(ctx context.Context, s pod.PullImage, kind pod.Kind, ca
 }
 
 func (w *worker) pullFailed(s pod.PullImage, kind pod.Kind, err error) {
-	reason := string(image.ReasonOf(err))
+	reason, message, event := image.ReasonOf(err), err.Error(), "Failed"
+	told := fmt.Sprintf("Failed to pull image %q: %s", s.Image, err)
+	switch reason { // in Kubernetes' words, which people and programs look for
+	case image.ReasonNeverPull:
+		message, event = fmt.Sprintf("Container image %q is not present with pull policy of Never", s.Image), string(reason)
+		told = message
+	case image.ReasonInvalidName:
+		message, event = fmt.Sprintf("Failed to apply default image tag %q: %s", s.Image, err), "InspectFailed"
+		told = message
+	case image.ReasonInspect:
+		message, event = fmt.Sprintf("Failed to inspect image %q: %s", s.Image, err), "InspectFailed"
+		told = message
+	}
 	first := false
 	w.setImage(s.Container, func(im *pod.Image) {
-		first = im.Message != err.Error()
-		im.State, im.FailedAt, im.Reason, im.Message = pod.ImageFailed, time.Now(), reason, err.Error()
+		first = im.Message != message
+		im.State, im.FailedAt, im.Reason, im.Message = pod.ImageFailed, time.Now(), string(reason), message
 		im.Failures++
 	})
 	if first {
 		w.log.Warn("image not pulled", "container", s.Container, "image", s.Image, "err", err)
 		w.note(fmt.Errorf("image %s: %w", s.Image, err))
 	}
-	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %s", s.Image, err))
-	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", "Error: "+reason)
+	w.containerEvent(s.Container, kind, v1.EventTypeWarning, event, told)
+	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", "Error: "+string(reason))
 }
 
 // credentials are those of the pod's pull secrets. One that is missing or broken is said so and left out.

@@ -43,7 +43,7 @@ func (m *memImages) Ensure(ctx context.Context, req image.Request) (image.Image,
 		}
 	}
 	if err != nil {
-		return image.Image{}, &image.Error{Ref: req.Ref, Reason: image.ReasonPull, Err: err}
+		return image.Image{}, &image.Error{Ref: req.Ref, Reason: image.ReasonOf(err), Err: err}
 	}
 	return image.Image{Ref: req.Ref, Size: 42}, nil
 }

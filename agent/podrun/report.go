@@ -192,19 +192,8 @@ func (w *worker) announceEnd(id, name string) {
 		return
 	}
 	message := "Stopping container " + name
-	if s := w.facts.Containers[name].Stop; s != nil && w.facts.Stop == nil {
-		switch s.Reason {
-		case pod.StopChanged:
-			message = fmt.Sprintf("Container %s definition changed, will be restarted", name)
-		case pod.StopResize:
-			message = fmt.Sprintf("Container %s resize requires restart", name)
-		case pod.StopLiveness:
-			message = fmt.Sprintf("Container %s failed liveness probe, will be restarted", name)
-		case pod.StopStartup:
-			message = fmt.Sprintf("Container %s failed startup probe, will be restarted", name)
-		case pod.StopHook:
-			message = fmt.Sprintf("Container %s failed its postStart hook", name)
-		}
+	if s := w.facts.Containers[name].Stop; s != nil && w.facts.Stop == nil && w.pod != nil {
+		message = pod.StopMessage(w.pod, name, s.Reason)
 	}
 	w.containerEvent(name, w.kindOf(name), v1.EventTypeNormal, "Killing", message)
 }

@@ -53,7 +53,7 @@ func TestPodLife(t *testing.T) {
 			t.Errorf("logs left: %v", dirs)
 		}
 		want := strings.Join([]string{
-			`Normal Pulled spec.containers{web}: Container image "web:1" already present on machine`,
+			`Normal Pulled spec.containers{web}: Container image "web:1" already present on machine and can be accessed by the pod`,
 			`Normal Created spec.containers{web}: Container created`,
 			`Normal Started spec.containers{web}: Container started`,
 			`Normal Killing spec.containers{web}: Stopping container web`,

@@ -83,7 +83,7 @@ func probeExec(ctx context.Context, id string, command []string, timeout time.Du
 }
 
 func probeHTTP(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.ContainerPort) (Outcome, string) {
-	code, body, err := Get(ctx, g, ip, ports)
+	code, body, err := Get(ctx, g, ip, ports, userAgent)
 	var bad *RequestError
 	switch {
 	case errors.As(err, &bad):
@@ -187,8 +187,8 @@ var client = &http.Client{
 }
 
 // Get makes the request of an httpGet handler, against ip where it names no host, and gives
-// the status code and the beginning of the answer. A *RequestError is one that could not be formed.
-func Get(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.ContainerPort) (code int, body string, err error) {
+// the status code and the beginning of the answer. agent is the User-Agent. A *RequestError is one that could not be formed.
+func Get(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.ContainerPort, agent string) (code int, body string, err error) {
 	port, err := Port(g.Port, ports)
 	if err != nil {
 		return 0, "", &RequestError{err}
@@ -215,7 +215,7 @@ func Get(ctx context.Context, g *v1.HTTPGetAction, ip string, ports []v1.Contain
 	if err != nil {
 		return 0, "", &RequestError{err}
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", agent)
 	req.Header.Set("Accept", "*/*")
 	for i, h := range g.HTTPHeaders {
 		name := http.CanonicalHeaderKey(h.Name)

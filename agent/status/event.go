@@ -63,13 +63,10 @@ func (r *Recorder) Event(ref v1.ObjectReference, eventType, reason, message stri
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	object := strings.Join([]string{ref.Kind, ref.Namespace, ref.Name, string(ref.UID), ref.APIVersion}, "\x00")
-	message = r.aggregate(object+"\x00"+ref.FieldPath+"\x00"+eventType+"\x00"+reason, message, now)
+	message = r.aggregate(object+"\x00"+eventType+"\x00"+reason, message, now)
 	key := strings.Join([]string{object, ref.FieldPath, eventType, reason, message}, "\x00")
 	if strings.HasPrefix(message, aggregatedPrefix) {
-		key = strings.Join([]string{object, ref.FieldPath, eventType, reason, aggregatedPrefix}, "\x00")
-	}
-	if !r.allow(object, now) {
-		return
+		key = strings.Join([]string{object, eventType, reason, aggregatedPrefix}, "\x00")
 	}
 	event, seen := r.events.get(key)
 	if !seen {
@@ -79,7 +76,9 @@ func (r *Recorder) Event(ref v1.ObjectReference, eventType, reason, message stri
 	event.Message = message
 	event.Count++
 	event.LastTimestamp = metav1.NewTime(now)
-	r.outbox.putEvent(event)
+	if r.allow(object, now) { // what is not told still counts, and is told with the next that is
+		r.outbox.putEvent(event)
+	}
 }
 
 // Eventf is Event with a formatted message.
