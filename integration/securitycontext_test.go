@@ -204,7 +204,7 @@ spec:
 	}
 	debug("with", "--target=main")
 	debug("without")
-	s.eventually(20*time.Second, func() error {
+	s.eventually(60*time.Second, func() error {
 		with, without := s.do("logs", "apart", "-c", "with"), s.do("logs", "apart", "-c", "without")
 		if !strings.Contains(with, "1 root     sh -c trap") || !strings.Contains(with, "/proc/1/root/bin/busybox") || !strings.Contains(without, "1 root     sh -c ps") {
 			return fmt.Errorf("with a target:\n%s\nwithout:\n%s", with, without)
@@ -288,7 +288,7 @@ spec:
     - {name: host, mountPath: /host}
 `, s.image, sleeper, dir))
 	s.waitReady("mapped")
-	s.eventually(20*time.Second, func() error {
+	s.eventually(60*time.Second, func() error {
 		if got := s.do("logs", "mapped"); !strings.HasSuffix(got, "hunter2\n") {
 			return fmt.Errorf("the container printed %q", got)
 		}

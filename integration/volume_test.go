@@ -22,7 +22,7 @@ func (s *space) ended(pod string) string {
 // wantEvent waits for an event of the pod whose reason and message contain these texts.
 func (s *space) wantEvent(pod, reason, text string) {
 	s.t.Helper()
-	s.eventually(30*time.Second, func() error {
+	s.eventually(60*time.Second, func() error {
 		out, err := s.kubectl("get", "events", "--field-selector", "involvedObject.name="+pod, "-o", `jsonpath={range .items[*]}{.reason}: {.message}{"\n"}{end}`)
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ spec:
 	s.waitReady("live")
 	reads := func(want string, command ...string) {
 		t.Helper()
-		s.eventually(30*time.Second, func() error {
+		s.eventually(60*time.Second, func() error {
 			got, err := s.kubectl(append([]string{"exec", "live", "--"}, command...)...)
 			if err != nil || !strings.Contains(got, want) {
 				return fmt.Errorf("%v in the container says %q, want %q: %w", command, got, want, err)
@@ -270,7 +270,7 @@ func TestMountPropagationAndReadOnly(t *testing.T) {
 - {name: v, mountPath: /deep, readOnly: true, recursiveReadOnly: Enabled}
 - {name: v, mountPath: /maybe, readOnly: true, recursiveReadOnly: IfPossible}`) + "\n  volumes: [{name: v, hostPath: {path: " + outer + "}}]\n")
 	s.waitReady("ro")
-	s.eventually(20*time.Second, func() error {
+	s.eventually(60*time.Second, func() error {
 		if got := s.do("logs", "ro"); got != "plain inner writable\n" {
 			return fmt.Errorf("the container printed %q", got)
 		}
@@ -293,7 +293,7 @@ func TestMountPropagationAndReadOnly(t *testing.T) {
 	s.apply(s.busybox("follower", sleeper, "volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]") + volume)
 	s.apply(s.busybox("apart", sleeper, "volumeMounts: [{name: v, mountPath: /v}]") + volume)
 	s.waitReady("maker", "follower", "apart")
-	s.eventually(20*time.Second, func() error { _, err := os.Stat(filepath.Join(shared, "by-pod/file")); return err })
+	s.eventually(60*time.Second, func() error { _, err := os.Stat(filepath.Join(shared, "by-pod/file")); return err })
 	if err := os.Mkdir(filepath.Join(shared, "by-host"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -312,4 +312,31 @@ func TestMountPropagationAndReadOnly(t *testing.T) {
 	s.waitPod("private", 60*time.Second, waitingReason("CreateContainerError"))
 	s.wantEvent("private", "Failed", "is not a shared mount")
 	s.do("delete", "pod", "maker", "follower", "apart", "private", "--timeout=60s")
+}
+
+// An init container writes the environment of the next.
+func TestEnvironmentFromAFile(t *testing.T) {
+	s := newSpace(t)
+	s.apply(fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: handed}
+spec:
+  restartPolicy: Never
+  volumes: [{name: env, emptyDir: {}}]
+  initContainers:
+  - name: writer
+    image: %[1]s
+    command: [sh, -c, "printf \"# made at start\\nTOKEN='of the day'\\n\" > /env/settings"]
+    volumeMounts: [{name: env, mountPath: /env}]
+  containers:
+  - name: main
+    image: %[1]s
+    env:
+    - {name: TOKEN, valueFrom: {fileKeyRef: {volumeName: env, path: settings, key: TOKEN}}}
+    - {name: NONE, valueFrom: {fileKeyRef: {volumeName: env, path: settings, key: NONE, optional: true}}}
+    command: [sh, -c, "echo \"$TOKEN ${NONE-unset}\""]
+`, s.image))
+	if got := s.ended("handed"); got != "of the day unset\n" {
+		t.Errorf("the container printed %q", got)
+	}
 }

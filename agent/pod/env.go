@@ -130,10 +130,8 @@ func valueFrom(pod *v1.Pod, c *v1.Container, from *v1.EnvVarSource, src Sources)
 		}
 		return "", false, configErrorf("couldn't find key %v in Secret %v/%v", r.Key, pod.Namespace, r.Name)
 	case from.FileKeyRef != nil:
-		if isTrue(from.FileKeyRef.Optional) {
-			return "", false, nil
-		}
-		return "", false, configErrorf("fileKeyRef is not supported by this node (volume %q, key %q)", from.FileKeyRef.VolumeName, from.FileKeyRef.Key)
+		r := from.FileKeyRef
+		return envFileKey(r.VolumeName, r.Path, r.Key, isTrue(r.Optional), src)
 	}
 	return "", true, nil
 }

@@ -18,6 +18,8 @@ type Sources struct {
 
 	ImageUser string            // of the image's configuration: "", "1000", "app", "1000:1000"
 	Volumes   map[string]string // volume name → host path
+	// EnvFile reads a file below a volume's host path; fs.ErrNotExist where there is none. Nil: nothing can be read.
+	EnvFile func(volumePath, path string) ([]byte, error)
 
 	// Host paths of the node's own files for this pod; empty: not mounted.
 	Hosts, ResolvConf, HostnameFile string

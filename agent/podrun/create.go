@@ -88,7 +88,7 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 	}
 	spec, err := pod.ResolveContainer(p, c, s.Kind, s.Attempt, pod.Sources{
 		ConfigMap: cfg.Store.ConfigMap, Secret: cfg.Store.Secret, Services: w.r.services.of(cfg.Store),
-		ImageUser: image.User, Volumes: w.volumes,
+		ImageUser: image.User, Volumes: w.volumes, EnvFile: cfg.Volumes.ReadFile,
 		Hosts: files.Hosts, ResolvConf: files.ResolvConf, HostnameFile: files.Hostname, TerminationLog: lastWords,
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain(), PodIPs: podIPs, HostIPs: r.desired.HostIPs,
 		Allocatable: cfg.Allocatable(), MemoryBytes: cfg.MemoryBytes, Memory: cfg.Memory,

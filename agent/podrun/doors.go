@@ -78,6 +78,8 @@ type Volumes interface {
 	EnsureFiles(ctx context.Context, r volume.FilesRequest) (volume.Files, error)
 	EnsureTerminationLog(uid types.UID, container string, attempt int) (string, error)
 	EnsureSubPath(s volume.SubPath) (string, error)
+	// ReadFile reads a small file of a volume, which the pod may have written.
+	ReadFile(volumePath, path string) ([]byte, error)
 	RemoveAttempt(uid types.UID, container string, attempt int) error
 	Remove(ctx context.Context, uid types.UID) error
 	Pods(ctx context.Context) (map[types.UID]bool, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -129,6 +130,7 @@ func (v *memVolumes) EnsureTerminationLog(_ types.UID, container string, attempt
 	return fmt.Sprintf("/files/%s/%d", container, attempt), nil
 }
 func (v *memVolumes) EnsureSubPath(s volume.SubPath) (string, error)   { return "/sub/" + s.Path, nil }
+func (v *memVolumes) ReadFile(string, string) ([]byte, error)          { return nil, fs.ErrNotExist }
 func (v *memVolumes) RemoveAttempt(types.UID, string, int) error       { return nil }
 func (v *memVolumes) Pods(context.Context) (map[types.UID]bool, error) { return v.list(), nil }
 func (v *memVolumes) Remove(_ context.Context, uid types.UID) error {

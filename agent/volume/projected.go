@@ -109,12 +109,30 @@ func (c *content) addProjected(r Request, src *v1.ProjectedVolumeSource) error {
 			err = c.addDownward(r, s.DownwardAPI.Items, m)
 		case s.ServiceAccountToken != nil:
 			err = c.addToken(r, s.ServiceAccountToken, m)
+		case s.ClusterTrustBundle != nil:
+			err = c.addTrustBundle(s.ClusterTrustBundle, m)
+		case s.PodCertificate != nil:
+			err = fmt.Errorf("%w: podCertificate (this control plane issues none)", ErrUnsupported)
 		default:
-			err = fmt.Errorf("%w: projected clusterTrustBundle or podCertificate", ErrUnsupported)
+			err = errors.New("a projected source names none of its kinds")
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// addTrustBundle shows an optional bundle as an empty file: a node is given no ClusterTrustBundles.
+func (c *content) addTrustBundle(src *v1.ClusterTrustBundleProjection, m int32) error {
+	if isTrue(src.Optional) {
+		return c.files.put(src.Path, File{Mode: m})
+	}
+	which := "signer"
+	if src.Name != nil {
+		which = *src.Name
+	} else if src.SignerName != nil {
+		which = *src.SignerName
+	}
+	return fmt.Errorf("%w: clusterTrustBundle %q (this control plane serves none)", ErrUnsupported, which)
 }
 
 const (

@@ -137,3 +137,30 @@ func TestUIDIsNoPath(t *testing.T) {
 		}
 	}
 }
+
+// A file that the pod names for its environment is read from its volume and from nowhere else.
+func TestReadFile(t *testing.T) {
+	needRoot(t)
+	w := newWorld(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"in": "f", "out": "/etc/hostname", "up": "../../etc/hostname"} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"f": "", "in": "", "out": "leads out of the volume", "up": "leads out of the volume", "pipe": "not a regular file",
+		".": "not a regular file", "gone": "does not exist", "../x": "must not contain", "/etc/hostname": "must not be an absolute path",
+	} {
+		data, err := w.v.ReadFile(dir, path)
+		if want == "" && (err != nil || string(data) != "x") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %q, %v, want %q", path, data, err, want)
+		}
+	}
+}
