@@ -13,7 +13,7 @@ import (
 // of anybody's connection by the time the server listens, or of the server's own client while the server is down.
 const (
 	lowest  = 12000
-	highest = 32000
+	highest = 29999 // above are node ports
 )
 
 // Free returns different loopback TCP ports on which nobody listens. They are chosen by chance, so that two test binaries
