@@ -86,6 +86,7 @@ func (c *cluster) addNode(name, cpu string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	synctest.Wait() // nodes and pods come by watches of their own: else a pod may be looked at before the node is there
 }
 
 func (c *cluster) addPod(name, cpu string, change ...func(*corev1.Pod)) {
