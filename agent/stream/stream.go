@@ -9,6 +9,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,22 +76,27 @@ func New(c Config) *Server {
 // Serve answers one request and returns when the stream has ended.
 func (s *Server) Serve(ctx context.Context, req *nodev1.StreamRequest, stream Stream) {
 	out := &sender{stream: stream}
-	var result *nodev1.Result
-	switch r := req.GetRequest().(type) {
-	case *nodev1.StreamRequest_Exec:
-		result = s.exec(ctx, r.Exec, stream, out)
-	case *nodev1.StreamRequest_Attach:
-		result = s.attach(ctx, r.Attach, stream, out)
-	case *nodev1.StreamRequest_Logs:
-		result = failure(s.logs(ctx, r.Logs, stream, out))
-	case *nodev1.StreamRequest_Dial:
-		result = failure(s.dial(ctx, r.Dial, stream, out))
-	default:
-		result = failure(fault.Invalid("this agent does not know that kind of request; it is older than the control plane"))
-	}
+	result := s.answer(ctx, req, stream, out)
 	if err := out.send(&nodev1.Frame{Result: result}); err != nil && ctx.Err() == nil {
 		s.c.Log.Debug("end of a stream not told", "err", err)
 	}
+}
+
+func (s *Server) answer(ctx context.Context, req *nodev1.StreamRequest, stream Stream, out *sender) *nodev1.Result {
+	if err := s.named(req); err != nil {
+		return failure(err)
+	}
+	switch r := req.GetRequest().(type) {
+	case *nodev1.StreamRequest_Exec:
+		return s.exec(ctx, r.Exec, stream, out)
+	case *nodev1.StreamRequest_Attach:
+		return s.attach(ctx, r.Attach, stream, out)
+	case *nodev1.StreamRequest_Logs:
+		return failure(s.logs(ctx, r.Logs, stream, out))
+	case *nodev1.StreamRequest_Dial:
+		return failure(s.dial(ctx, r.Dial, stream, out))
+	}
+	return failure(fault.Invalid("this agent does not know that kind of request; it is older than the control plane"))
 }
 
 // failure is the end of a stream as the user is told it.
@@ -108,6 +114,21 @@ func failure(err error) *nodev1.Result {
 		r.Reason = nodev1.Result_UNAVAILABLE
 	}
 	return r
+}
+
+// named checks that the pod is called as the request says, where it says so.
+func (s *Server) named(req *nodev1.StreamRequest) error {
+	if req.GetPodName() == "" {
+		return nil
+	}
+	p, err := s.pod(cmp.Or(req.GetExec().GetPodUid(), req.GetAttach().GetPodUid(), req.GetLogs().GetPodUid(), req.GetDial().GetPodUid()))
+	if err != nil {
+		return err
+	}
+	if p.Name != req.GetPodName() || p.Namespace != req.GetPodNamespace() {
+		return fault.As(fault.ErrNotFound, fmt.Errorf("pod %s/%s is not one that this node runs from a file", req.GetPodNamespace(), req.GetPodName()))
+	}
+	return nil
 }
 
 // pod finds an assigned pod. Its uid differs from the one asked for where that is a mirror pod's.

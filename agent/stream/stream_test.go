@@ -90,6 +90,17 @@ func TestErrorsHaveTheirReason(t *testing.T) {
 			w.assigned.UID = "other"
 			return execRequest("c", false)
 		}, nodev1.Result_NOT_FOUND, "not assigned to this node"},
+		// Users can claim another pod's uid with the annotation of mirror pods.
+		"pod by another name": {func(w *world) *nodev1.StreamRequest {
+			req := execRequest("c", false)
+			req.PodNamespace, req.PodName = w.assigned.Namespace, "another"
+			return req
+		}, nodev1.Result_NOT_FOUND, "is not one that this node runs from a file"},
+		"pod by its name": {func(w *world) *nodev1.StreamRequest {
+			req := execRequest("x", false)
+			req.PodNamespace, req.PodName = w.assigned.Namespace, w.assigned.Name
+			return req
+		}, nodev1.Result_INVALID, `container not found ("x")`},
 		"no such container": {func(*world) *nodev1.StreamRequest { return execRequest("x", false) }, nodev1.Result_INVALID, `container not found ("x")`},
 		"container waits": {func(w *world) *nodev1.StreamRequest {
 			w.containers = nil

@@ -17,10 +17,12 @@ import (
 // dial opens a TCP connection to a port of a pod, or of the node where pod is nil.
 func (c Config) dial(ctx context.Context, node string, pod *v1.Pod, port int32, inNetns bool) (net.Conn, error) {
 	d := &nodev1.Dial{Port: port, InNetns: inNetns}
+	req := &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Dial{Dial: d}}
 	if pod != nil {
 		d.PodUid = string(pod.UID)
+		req = about(pod, req)
 	}
-	s, err := c.Streams.Open(ctx, node, &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Dial{Dial: d}})
+	s, err := c.Streams.Open(ctx, node, req)
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func (c Config) command(pod *v1.Pod, req *nodev1.StreamRequest, streams *remotec
 			responder.Error(apierrors.NewBadRequest("Upgrade request required"))
 			return
 		}
-		stream, err := c.Streams.Open(hr.Context(), pod.Spec.NodeName, req)
+		stream, err := c.Streams.Open(hr.Context(), pod.Spec.NodeName, about(pod, req))
 		if err != nil {
 			responder.Error(err)
 			return

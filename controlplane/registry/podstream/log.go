@@ -77,9 +77,9 @@ func (r *logREST) Get(ctx context.Context, name string, options runtime.Object) 
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("encode log options: %w", err))
 	}
-	return &logStream{c: r.c, node: pod.Spec.NodeName, follow: opts.Follow, req: &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Logs{
+	return &logStream{c: r.c, node: pod.Spec.NodeName, follow: opts.Follow, req: about(pod, &nodev1.StreamRequest{Request: &nodev1.StreamRequest_Logs{
 		Logs: &nodev1.Logs{PodUid: string(pod.UID), Container: target, Options: data},
-	}}}, nil
+	}})}, nil
 }
 
 func validateLogOptions(o *v1.PodLogOptions) field.ErrorList {

@@ -111,6 +111,27 @@ func container(pod *v1.Pod, name string) (string, error) {
 	return name, nil
 }
 
+// about is what a node is asked about a pod. A mirror pod stands for one that the node runs from a file of its own under
+// another uid. Users can write that annotation, too; so the node is told what the pod with the uid must be called.
+func about(pod *v1.Pod, req *nodev1.StreamRequest) *nodev1.StreamRequest {
+	uid := pod.Annotations[v1.MirrorPodAnnotationKey]
+	if uid == "" {
+		return req
+	}
+	req.PodNamespace, req.PodName = pod.Namespace, pod.Name
+	switch r := req.GetRequest().(type) {
+	case *nodev1.StreamRequest_Exec:
+		r.Exec.PodUid = uid
+	case *nodev1.StreamRequest_Attach:
+		r.Attach.PodUid = uid
+	case *nodev1.StreamRequest_Logs:
+		r.Logs.PodUid = uid
+	case *nodev1.StreamRequest_Dial:
+		r.Dial.PodUid = uid
+	}
+	return req
+}
+
 func names(list []v1.Container) []string {
 	out := make([]string, len(list))
 	for i := range list {

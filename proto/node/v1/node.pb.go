@@ -1464,7 +1464,10 @@ type StreamRequest struct {
 	//	*StreamRequest_Attach
 	//	*StreamRequest_Logs
 	//	*StreamRequest_Dial
-	Request       isStreamRequest_Request `protobuf_oneof:"request"`
+	Request isStreamRequest_Request `protobuf_oneof:"request"`
+	// Of a pod that the node runs from a file of its own, whose uid users can claim: where given, the pod with the uid must be called so.
+	PodNamespace  string `protobuf:"bytes,6,opt,name=pod_namespace,json=podNamespace,proto3" json:"pod_namespace,omitempty"`
+	PodName       string `protobuf:"bytes,7,opt,name=pod_name,json=podName,proto3" json:"pod_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1547,6 +1550,20 @@ func (x *StreamRequest) GetDial() *Dial {
 		}
 	}
 	return nil
+}
+
+func (x *StreamRequest) GetPodNamespace() string {
+	if x != nil {
+		return x.PodNamespace
+	}
+	return ""
+}
+
+func (x *StreamRequest) GetPodName() string {
+	if x != nil {
+		return x.PodName
+	}
+	return ""
 }
 
 type isStreamRequest_Request interface {
@@ -2303,13 +2320,15 @@ const file_proto_node_v1_node_proto_rawDesc = "" +
 	"\x03POD\x10\x00\x12\b\n" +
 	"\x04NODE\x10\x01\x12\t\n" +
 	"\x05EVENT\x10\x02\x12\v\n" +
-	"\aMIRRORS\x10\x03\"\xe4\x01\n" +
+	"\aMIRRORS\x10\x03\"\xa4\x02\n" +
 	"\rStreamRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04exec\x18\x02 \x01(\v2\x15.coracle.node.v1.ExecH\x00R\x04exec\x121\n" +
 	"\x06attach\x18\x03 \x01(\v2\x17.coracle.node.v1.AttachH\x00R\x06attach\x12+\n" +
 	"\x04logs\x18\x04 \x01(\v2\x15.coracle.node.v1.LogsH\x00R\x04logs\x12+\n" +
-	"\x04dial\x18\x05 \x01(\v2\x15.coracle.node.v1.DialH\x00R\x04dialB\t\n" +
+	"\x04dial\x18\x05 \x01(\v2\x15.coracle.node.v1.DialH\x00R\x04dial\x12#\n" +
+	"\rpod_namespace\x18\x06 \x01(\tR\fpodNamespace\x12\x19\n" +
+	"\bpod_name\x18\a \x01(\tR\apodNameB\t\n" +
 	"\arequest\"\xaf\x01\n" +
 	"\x04Exec\x12\x17\n" +
 	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1c\n" +
