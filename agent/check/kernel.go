@@ -56,7 +56,10 @@ func overlay(_ context.Context, cfg config.Config) Finding {
 }
 
 func cgroups(_ context.Context, cfg config.Config) Finding {
-	c, err := cgroup.New(cgroup.Config{Root: cfg.CgroupRoot, Driver: cfg.CgroupDriver, Log: slog.New(slog.DiscardHandler)})
+	c, err := cgroup.New(cgroup.Config{
+		Root: cfg.CgroupRoot, Driver: cfg.CgroupDriver, PodPids: cfg.PodPidsLimit,
+		ReserveMemory: cfg.Memory.Reservation == config.ReserveTiered, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return fail("cgroups", err.Error(),
 			"on a Raspberry Pi add \"cgroup_enable=memory cgroup_memory=1\" to /boot/firmware/cmdline.txt, elsewhere to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub; then reboot")
