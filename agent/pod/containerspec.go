@@ -70,6 +70,8 @@ type Mount struct {
 	ContainerPath     string
 	ReadOnly          bool
 	RecursiveReadOnly bool // what is mounted below is read-only too
+	// OfMachine says that the path is a hostPath volume's: what is there belongs to the machine.
+	OfMachine bool
 	// NodeWrites says that the content is the node's (a ConfigMap, Secret …), so that containers only read it.
 	NodeWrites  bool
 	Propagation v1.MountPropagationMode // empty: None

@@ -206,7 +206,7 @@ func resolveMounts(pod *v1.Pod, c *v1.Container, lookup func(string) (string, bo
 		}
 		m := Mount{
 			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath,
-			NodeWrites: written(pod, vm.Name),
+			NodeWrites: written(pod, vm.Name), OfMachine: ofMachine(pod, vm.Name),
 		}
 		m.ReadOnly = vm.ReadOnly || m.NodeWrites
 		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, src.RecursiveReadOnly); err != nil {
@@ -229,6 +229,10 @@ func resolveMounts(pod *v1.Pod, c *v1.Container, lookup func(string) (string, bo
 		}
 	}
 	return out, nil
+}
+
+func ofMachine(pod *v1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Name == name && v.HostPath != nil })
 }
 
 // written says that the node writes the volume's content, so that containers only read it.

@@ -223,7 +223,10 @@ func TestConfigErrors(t *testing.T) {
 
 func TestMounts(t *testing.T) {
 	p := newPod(container("web"))
-	p.Spec.Volumes = []v1.Volume{{Name: "conf", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{}}}}
+	p.Spec.Volumes = []v1.Volume{
+		{Name: "conf", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{}}},
+		{Name: "data", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: "/vol/data"}}},
+	}
 	c := &p.Spec.Containers[0]
 	c.VolumeMounts = []v1.VolumeMount{
 		{Name: "data", MountPath: "/data", SubPath: "a//b/", MountPropagation: ptr.To(v1.MountPropagationHostToContainer)},
@@ -237,9 +240,9 @@ func TestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Mount{
-		{Volume: "data", HostPath: "/vol/data", SubPath: "a/b", ContainerPath: "/data", Propagation: v1.MountPropagationHostToContainer},
+		{Volume: "data", HostPath: "/vol/data", OfMachine: true, SubPath: "a/b", ContainerPath: "/data", Propagation: v1.MountPropagationHostToContainer},
 		{Volume: "conf", HostPath: "/vol/conf", ContainerPath: "/conf", ReadOnly: true, NodeWrites: true},
-		{Volume: "data", HostPath: "/vol/data", ContainerPath: "/etc/hosts", ReadOnly: true, RecursiveReadOnly: true},
+		{Volume: "data", HostPath: "/vol/data", OfMachine: true, ContainerPath: "/etc/hosts", ReadOnly: true, RecursiveReadOnly: true},
 		{HostPath: "/files/resolv", ContainerPath: "/etc/resolv.conf"},
 	}
 	if diff := cmp.Diff(want, spec.Mounts); diff != "" {

@@ -69,7 +69,7 @@ func (r *Runtime) create(ctx context.Context, id string, c pod.ContainerSpec) (e
 	if err := r.writeRecord(ctx, id, c, img, spec, reg); err != nil {
 		return err
 	}
-	prep := prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base}
+	prep := prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base, label: spec.Linux.MountLabel}
 	prep.pid = r.makeTaskEarly(ctx, id, prep)
 	r.mu.Lock()
 	r.owners[id] = c.PodUID
@@ -135,6 +135,13 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	if err != nil {
 		return nil, err
 	}
+	label, err := r.selinuxFor(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := relabel(c.Mounts, label.file, c.TerminationMessageHostPath); err != nil {
+		return nil, err
+	}
 	profile, err := localhostSeccomp(r.cfg.SeccompDir, c.Security)
 	if err != nil {
 		return nil, err
@@ -147,7 +154,7 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	in := specInput{
 		Base: record.Base,
 		ID:   id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
-		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, AppArmor: appArmor, SeccompDefault: r.cfg.SeccompDefault,
+		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, AppArmor: appArmor, SELinux: label, SeccompDefault: r.cfg.SeccompDefault,
 	}
 	if isPrivileged(c) {
 		if in.Host.Devices, err = hostDevices("/dev"); err != nil {

@@ -22,6 +22,7 @@ type hostFacts struct {
 	OOMFloor       int      // the least oom_score_adj that this process may set
 	Seccomp        bool
 	AppArmor       bool
+	SELinux        bool
 	Devices        []specs.LinuxDevice // all of the host's, for privileged containers
 }
 
@@ -45,6 +46,8 @@ func readHostFacts(cfg Config) (hostFacts, error) {
 	if data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(data), "Y") {
 		f.AppArmor = true
 	}
+	_, err = os.Stat(filepath.Join(selinuxDir, "enforce"))
+	f.SELinux = err == nil
 	f.SwapAccounting = cfg.SwapLimits
 	f.Devices, err = hostDevices("/dev")
 	return f, err

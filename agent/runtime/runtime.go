@@ -100,6 +100,7 @@ type prepared struct {
 	io     logwriter.Registration
 	uid    types.UID
 	base   uint32 // as in sandboxRecord
+	label  string // of SELinux, for files; empty: none
 	pid    uint32 // of the task that Create has made; 0: Start makes it
 }
 

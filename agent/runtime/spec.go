@@ -35,6 +35,7 @@ type specInput struct {
 	Base      uint32 // the machine's id of the pod's root; 0: the pod has the machine's users
 	Host      hostFacts
 	AppArmor  string // profile; empty: none
+	SELinux   labels
 	// Seccomp is the profile of a Localhost type, read and parsed; nil otherwise.
 	Seccomp *specs.LinuxSeccomp
 	// SeccompDefault applies the default profile where none is named.
@@ -91,6 +92,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 		return nil, err
 	}
 	spec.Mounts = mounts
+	spec.Process.SelinuxLabel, spec.Linux.MountLabel = in.SELinux.process, in.SELinux.file
 	spec.Linux.RootfsPropagation = propagation
 	if privileged {
 		spec.Linux.Devices = in.Host.Devices

@@ -83,6 +83,11 @@ func (r *Runtime) prepared(ctx context.Context, id string) (prepared, error) {
 	if sandbox, err := r.readSandbox(prep.uid); err == nil {
 		prep.base = sandbox.Base
 	}
+	if r.host.SELinux {
+		if spec, err := specIn(record); err == nil && spec.Linux != nil {
+			prep.label = spec.Linux.MountLabel
+		}
+	}
 	if prep.mounts, err = r.snapshotter().Mounts(ctx, record.SnapshotKey); err != nil {
 		return prepared{}, fmt.Errorf("find root file system: %w", classify(err))
 	}
@@ -111,8 +116,11 @@ func (r *Runtime) makeTask(ctx context.Context, id string, prep prepared, fifos 
 		}
 		defer func() { err = errors.Join(err, done()) }()
 	}
+	if err := relabel(nil, prep.label, filepath.Join(r.ioDir(), id)); err != nil {
+		return 0, 0, err
+	}
 	response, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
-		ContainerID: id, Rootfs: rootfs(prep.mounts), Terminal: prep.io.TTY,
+		ContainerID: id, Rootfs: rootfs(withContext(prep.mounts, prep.label)), Terminal: prep.io.TTY,
 		Stdin: fifos.Stdin, Stdout: fifos.Stdout, Stderr: fifos.Stderr,
 	})
 	if err == nil {
