@@ -48,6 +48,9 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 		p.endedStatus(u, c, &s, older)
 	}
 	s.VolumeMounts = mountStatuses(u.spec.VolumeMounts, p.o.RecursiveReadOnly)
+	if l := u.spec.Lifecycle; l != nil {
+		s.StopSignal = l.StopSignal // where none is asked for, the image's counts and is not shown
+	}
 	if c.User != nil {
 		s.User = &v1.ContainerUser{Linux: c.User.DeepCopy()}
 	}
