@@ -12,6 +12,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/options"
@@ -29,7 +30,7 @@ import (
 
 // uncachedDefinitions: definitions are large, few and read by the one informer of this process; a watch cache would hold them
 // a second time.
-const uncachedDefinitions = "customresourcedefinitions.apiextensions.k8s.io#0"
+var uncachedDefinitions = schema.GroupResource{Group: apiextensionsv1.GroupName, Resource: "customresourcedefinitions"}
 
 // extensions is the server behind the one of the built-in kinds.
 type extensions struct {
@@ -42,7 +43,7 @@ type extensions struct {
 //
 //	/registry/apiextensions.k8s.io/customresourcedefinitions/NAME    JSON
 //	/registry/GROUP/RESOURCE/[NAMESPACE/]NAME                        JSON
-func newExtensions(cfg Config, c *genericapiserver.Config, store *options.EtcdOptions) (*extensions, error) {
+func newExtensions(cfg Config, c *genericapiserver.Config, store *place) (*extensions, error) {
 	own := *c
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
 	own.LoopbackClientConfig = rest.CopyConfig(c.LoopbackClientConfig)
@@ -50,10 +51,10 @@ func newExtensions(cfg Config, c *genericapiserver.Config, store *options.EtcdOp
 	own.MergedResourceConfig = extensionserver.DefaultAPIResourceConfigSource()
 	setDefinitions(&own, openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(extensionopenapi.GetOpenAPIDefinitions), extensionserver.Scheme)
 
-	at := *store
+	at := store.EtcdOptions
 	at.StorageConfig.Codec = extensionserver.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)
-	at.WatchCacheSizes = []string{uncachedDefinitions}
-	own.RESTOptionsGetter = at.CreateRESTOptionsGetter(&options.SimpleStorageFactory{StorageConfig: at.StorageConfig}, nil)
+	at.WatchCacheSizes = withoutCache(uncachedDefinitions)
+	own.RESTOptionsGetter = store.wrap(at.CreateRESTOptionsGetter(&options.SimpleStorageFactory{StorageConfig: at.StorageConfig}, nil), uncachedDefinitions)
 
 	services, err := newServiceResolver(cfg.Informers)
 	if err != nil {
@@ -66,7 +67,7 @@ func newExtensions(cfg Config, c *genericapiserver.Config, store *options.EtcdOp
 	config := extensionserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: own, SharedInformerFactory: cfg.Informers},
 		ExtraConfig: extensionserver.ExtraConfig{
-			CRDRESTOptionsGetter: extensionoptions.NewCRDRESTOptionsGetter(*store, nil, nil),
+			CRDRESTOptionsGetter: store.wrap(extensionoptions.NewCRDRESTOptionsGetter(store.EtcdOptions, nil, nil)),
 			MasterCount:          replicas,
 			ServiceResolver:      services,
 			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, own.LoopbackClientConfig, own.TracerProvider),

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
@@ -25,6 +26,8 @@ type StorageConfig struct {
 	TLS       etcd.TLS
 	// EncryptionKeys: the first encrypts Secrets, all of them decrypt. At least one.
 	EncryptionKeys []EncryptionKey
+	// NewClient makes a client of the etcd in this process; nil where it is elsewhere.
+	NewClient func() *etcd.Client
 }
 
 // EncryptionKey is a named 32-byte key. The name is stored beside each ciphertext.
@@ -48,11 +51,24 @@ var resourcePrefixes = map[schema.GroupResource]string{
 }
 
 // unwatched have no watch cache: events are written often, watched rarely, and expire by themselves.
-var unwatched = []string{"events#0", "events.events.k8s.io#0"}
+var unwatched = []schema.GroupResource{{Resource: "events"}, {Group: "events.k8s.io", Resource: "events"}}
 
-// applyStorage gives the generic configuration its storage: protobuf in etcd, Secrets sealed, watch caches on. The result is
-// where that storage is.
-func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*options.EtcdOptions, error) {
+// place is where objects are stored, for servers that store more.
+type place struct {
+	options.EtcdOptions
+	direct *direct // nil where etcd is elsewhere
+}
+
+// wrap has the resources of a getter stored at the place. Those named as uncached have no watch cache.
+func (p *place) wrap(getter generic.RESTOptionsGetter, uncached ...schema.GroupResource) generic.RESTOptionsGetter {
+	if p.direct == nil {
+		return getter
+	}
+	return p.direct.wrap(getter, uncached...)
+}
+
+// applyStorage gives the generic configuration its storage: protobuf in etcd, Secrets sealed, watch caches on.
+func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*place, error) {
 	transformers, err := sealSecrets(cfg.EncryptionKeys)
 	if err != nil {
 		return nil, err
@@ -71,7 +87,7 @@ func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*options.EtcdO
 	o.StorageConfig.CountMetricPollPeriod = 0
 	o.DefaultStorageMediaType = runtime.ContentTypeProtobuf
 	o.DeleteCollectionWorkers = 4
-	o.WatchCacheSizes = unwatched
+	o.WatchCacheSizes = withoutCache(unwatched...)
 	factory := serverstorage.NewDefaultStorageFactory(o.StorageConfig, runtime.ContentTypeProtobuf, api.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfigForEffectiveVersion(api.Scheme, c.EffectiveVersion),
 		serverstorage.NewResourceConfig(), resourcePrefixes)
@@ -79,7 +95,20 @@ func applyStorage(c *genericapiserver.Config, cfg StorageConfig) (*options.EtcdO
 	if err := o.ApplyWithStorageFactoryTo(factory, c); err != nil {
 		return nil, fmt.Errorf("set up storage: %w", err)
 	}
-	return o, nil
+	at := &place{EtcdOptions: *o}
+	if cfg.NewClient != nil {
+		at.direct = newDirect(cfg.NewClient)
+	}
+	c.RESTOptionsGetter = at.wrap(c.RESTOptionsGetter, unwatched...)
+	return at, nil
+}
+
+// withoutCache is how the library's options say that resources have no watch cache.
+func withoutCache(resources ...schema.GroupResource) (sizes []string) {
+	for _, r := range resources {
+		sizes = append(sizes, r.String()+"#0")
+	}
+	return sizes
 }
 
 // sealSecrets encrypts Secrets with XSalsa20-Poly1305. There is no reading of plain ones: an object that was put into

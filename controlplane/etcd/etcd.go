@@ -2,13 +2,14 @@
 //
 // The embedded server is a single member that listens on a unix socket in its own 0700 folder and nowhere else, so that
 // no port is taken and file permissions are the whole of its access control. Its settings are for small machines: short
-// raft history, small write-ahead-log segments. History is compacted by the API server (every five minutes).
+// raft history, small write-ahead-log segments. History is compacted by the API server (every five minutes). The API's storage
+// calls the server as a function (Server.NewClient).
 //
 // Layout under Config.Dir:
 //
 //	lock         held with flock while a process serves from the folder
 //	member/      etcd's own data
-//	client.sock  where the API server connects; made anew at each start
+//	client.sock  where tools and health checks connect; made anew at each start
 //
 // Nothing else in the control plane imports etcd's packages.
 package etcd

@@ -161,7 +161,7 @@ func (p *plane) addAPI() error {
 	}
 	p.api, err = apiserver.New(apiserver.Config{
 		Serving:          p.serving,
-		Storage:          apiserver.StorageConfig{Endpoints: p.etcd.Endpoints(), TLS: p.etcd.TLS(), EncryptionKeys: keys},
+		Storage:          apiserver.StorageConfig{Endpoints: p.etcd.Endpoints(), TLS: p.etcd.TLS(), NewClient: p.etcd.NewClient(), EncryptionKeys: keys},
 		Replicated:       !p.etcd.Embedded(),
 		AdvertiseAddress: net.ParseIP(p.cfg.AdvertiseAddress),
 		Informers:        p.informers,
