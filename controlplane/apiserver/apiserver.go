@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/informers"
 
 	"coracle/controlplane/api"
+	"coracle/controlplane/apiserver/loopback"
 	"coracle/controlplane/registry"
 	"coracle/controlplane/registry/kind"
 )
@@ -66,6 +67,7 @@ type Config struct {
 // Server is the assembled API.
 type Server struct {
 	generic  *genericapiserver.GenericAPIServer
+	config   *genericapiserver.Config
 	serving  *Serving
 	registry *registry.Registry
 }
@@ -112,13 +114,13 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	generic.ShutdownTimeout = drainTimeout
-	return &Server{generic: generic, serving: cfg.Serving, registry: reg}, nil
+	return &Server{generic: generic, config: c, serving: cfg.Serving, registry: reg}, nil
 }
 
 func genericConfig(cfg Config) *genericapiserver.Config {
 	c := genericapiserver.NewConfig(api.Codecs)
 	c.SecureServing = cfg.Serving.info
-	c.LoopbackClientConfig = cfg.Serving.loopback
+	c.LoopbackClientConfig = cfg.Serving.library
 	c.EffectiveVersion = newEffectiveVersion()
 	c.PublicAddress = cfg.AdvertiseAddress
 	c.Authentication.Authenticator = cfg.Authenticator
@@ -161,7 +163,14 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.serving.serving.RunOnce(ctx); err != nil {
 		return fmt.Errorf("load serving certificate: %w", err)
 	}
-	if err := s.generic.PrepareRun().RunWithContext(ctx); err != nil {
+	prepared := s.generic.PrepareRun()
+	s.serving.loopback.Serve(loopback.Server{
+		Handler: s.generic.Handler.Director, Resolver: s.config.RequestInfoResolver, Streams: s.config.LongRunningFunc,
+		Timeout: s.config.RequestTimeout, InFlight: s.config.NonLongRunningRequestWaitGroup,
+		Complete: s.generic.MuxAndDiscoveryCompleteSignals(),
+	})
+	defer s.serving.loopback.Close()
+	if err := prepared.RunWithContext(ctx); err != nil {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	return nil

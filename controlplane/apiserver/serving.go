@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/rest"
 	certutil "k8s.io/client-go/util/cert"
+
+	"coracle/controlplane/apiserver/loopback"
 )
 
 // ServingConfig says where and as whom the REST API is served.
@@ -30,8 +32,10 @@ type ServingConfig struct {
 // Serving is an open door that nobody answers yet: the listener, its certificates, and the client that reaches it
 // from inside the process. It exists before the server so that authenticators can be built on its client.
 type Serving struct {
-	info     *genericapiserver.SecureServingInfo
-	loopback *rest.Config
+	info *genericapiserver.SecureServingInfo
+	// loopback is how the parts of this process reach the server, library how the API library's own parts do.
+	loopback *loopback.Transport
+	library  *rest.Config
 	serving  *dynamiccertificates.DynamicCertKeyPairContent
 }
 
@@ -53,20 +57,20 @@ func Listen(ctx context.Context, cfg ServingConfig) (*Serving, error) {
 	case err != nil:
 		return nil, fmt.Errorf("serve the API: %w", err)
 	}
-	s := &Serving{serving: cert, info: &genericapiserver.SecureServingInfo{
+	s := &Serving{serving: cert, loopback: loopback.New(), info: &genericapiserver.SecureServingInfo{
 		Listener: listener, Cert: cert, ClientCA: ca,
 		// Upstream's limit; one client cannot occupy the server with streams.
 		HTTP2MaxStreamsPerConnection: 1000,
 	}}
-	if err := s.addLoopback(); err != nil {
+	if err := s.addLibraryClient(); err != nil {
 		listener.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// addLoopback makes a certificate and a bearer token that live as long as the process and never leave its memory.
-func (s *Serving) addLoopback() error {
+// addLibraryClient makes a certificate and a bearer token that live as long as the process and never leave its memory.
+func (s *Serving) addLibraryClient() error {
 	name := genericapiserver.LoopbackClientServerNameOverride
 	cert, key, err := certutil.GenerateSelfSignedCertKey(name, nil, nil)
 	if err != nil {
@@ -77,7 +81,7 @@ func (s *Serving) addLoopback() error {
 		return fmt.Errorf("make loopback certificate: %w", err)
 	}
 	s.info.SNICerts = []dynamiccertificates.SNICertKeyContentProvider{content}
-	s.loopback, err = s.info.NewLoopbackClientConfig(uuid.NewString(), cert)
+	s.library, err = s.info.NewLoopbackClientConfig(uuid.NewString(), cert)
 	if err != nil {
 		return fmt.Errorf("make loopback client: %w", err)
 	}
@@ -86,7 +90,7 @@ func (s *Serving) addLoopback() error {
 
 // Loopback is a client configuration with every right, for the parts of this process: protobuf, no rate limit.
 func (s *Serving) Loopback() *rest.Config {
-	c := rest.CopyConfig(s.loopback)
+	c := s.loopback.Config()
 	c.ContentType = runtime.ContentTypeProtobuf
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	c.QPS = -1
