@@ -42,6 +42,15 @@ func (m *mailbox[K, V]) put(k K, v V) {
 	m.queue.Add(k)
 }
 
+// hold is put for a value that may wait: it is looked at after d, unless a newer one comes before.
+func (m *mailbox[K, V]) hold(k K, v V, d time.Duration) {
+	m.mu.Lock()
+	m.latest[k] = v
+	m.mu.Unlock()
+	m.queue.Forget(k)
+	m.queue.AddAfter(k, d)
+}
+
 // again has the value looked at again, where there is one.
 func (m *mailbox[K, V]) again(k K) {
 	if _, ok := m.get(k); ok {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,16 @@ import (
 // podWorkers write statuses at the same time, each another pod's: a write waits for etcd's
 // disk, and a hundred pods that start at once must not wait for one another.
 const podWorkers = 32
+
+// interimDelay is how long a status waits that the next one is about to replace. Most pods run within it, and what they
+// are until then would be half of the writes that their start costs; it is short enough for a person who watches.
+const interimDelay = 700 * time.Millisecond
+
+// What containers wait for that have not been started yet.
+const (
+	reasonContainerCreating = "ContainerCreating"
+	reasonPodInitializing   = "PodInitializing"
+)
 
 type podRef struct {
 	namespace, name string
@@ -43,8 +54,32 @@ func (g *Gateway) takePod(s *session, m *nodev1.PodStatus) {
 		s.ack(nodev1.StatusAck_POD, m.GetUid(), m.GetSequence()) // the same bytes would come again
 		return
 	}
-	g.pods.put(podRef{m.GetNamespace(), m.GetName(), types.UID(m.GetUid())},
-		podReport{from: s, sequence: m.GetSequence(), status: status, released: m.GetReleased(), done: &atomic.Bool{}})
+	ref := podRef{m.GetNamespace(), m.GetName(), types.UID(m.GetUid())}
+	report := podReport{from: s, sequence: m.GetSequence(), status: status, released: m.GetReleased(), done: &atomic.Bool{}}
+	if interim(report) {
+		g.pods.hold(ref, report, interimDelay)
+		return
+	}
+	g.pods.put(ref, report)
+}
+
+// interim is true for what a pod is only on its way to its first container: ContainerCreating, PodInitializing.
+func interim(r podReport) bool {
+	if r.released || r.status.Phase != v1.PodPending {
+		return false
+	}
+	for _, list := range [][]v1.ContainerStatus{r.status.InitContainerStatuses, r.status.ContainerStatuses} {
+		for i := range list {
+			c := &list[i]
+			if c.State.Waiting == nil || c.LastTerminationState.Terminated != nil || c.RestartCount > 0 {
+				return false
+			}
+			if why := c.State.Waiting.Reason; why != reasonContainerCreating && why != reasonPodInitializing {
+				return false
+			}
+		}
+	}
+	return len(r.status.ContainerStatuses) > 0
 }
 
 // reportPod takes the latest report of a pod into the API. An error means later again.
