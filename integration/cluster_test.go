@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"coracle/agent/cgroup"
 	"coracle/internal/failpoint"
 	"coracle/internal/testimage"
 	"coracle/internal/testport"
@@ -136,6 +137,11 @@ func (c *cluster) layOutNode(logDir string) (err error) {
 	if err := os.Mkdir(filepath.Join(c.dir, "cni"), 0o755); err != nil {
 		return err
 	}
+	if list := os.Getenv(conflistEnv); list != "" {
+		if err := os.WriteFile(filepath.Join(c.dir, "cni", "10-test.conflist"), []byte(list), 0o600); err != nil {
+			return err
+		}
+	}
 	config := filepath.Join(c.dir, "agent.yaml")
 	c.containerd = newProcess(logDir, "containerd", "containerd", "--config", filepath.Join(c.dir, "containerd.toml"), "--log-level", "warn")
 	c.logs = newProcess(logDir, "log-writer", binary("coracle-agent"), "log-writer", "--config", config)
@@ -145,21 +151,37 @@ func (c *cluster) layOutNode(logDir string) (err error) {
 }
 
 func (c *cluster) agentConfig() string {
+	// The slices of a systemd that runs here are the only ones it has; everywhere else each cluster has groups of its own.
+	groups, driver := "/coracle-it-"+c.id, cgroup.DriverCgroupfs
+	if os.Getenv(driverEnv) == cgroup.DriverSystemd {
+		groups, driver = "/", cgroup.DriverSystemd
+	}
 	return fmt.Sprintf(`nodeName: %s
 server: 127.0.0.1:%d
 stateDir: %[3]s/agent
 rootDir: %[3]s/kubelet
 runDir: %s/a
 logDir: %[3]s/log
-cgroupRoot: /coracle-it-%[5]s
+cgroupRoot: %[7]s
+cgroupDriver: %[8]s
+podPidsLimit: 2000
+staticPodDir: %[3]s/manifests
 containerd:
   socket: %[6]s
   certsDir: %[3]s/certs.d
 cni:
   confDir: %[3]s/cni
   bridge: cor%[5]s
-`, c.node, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket())
+`, c.node, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket(), groups, driver)
 }
+
+func (c *cluster) staticPodDir() string { return filepath.Join(c.dir, "manifests") }
+
+// conflistEnv is a CNI conflist for kernels on which the agent's own cannot work.
+const conflistEnv = "CORACLE_TEST_CONFLIST"
+
+// driverEnv names the cgroup driver for the tests: cgroupfs unless it says systemd.
+const driverEnv = "CORACLE_TEST_CGROUP_DRIVER"
 
 func (c *cluster) containerdSocket() string { return filepath.Join(c.sockets, "c.sock") }
 
