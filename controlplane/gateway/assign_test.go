@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
 	nodev1 "coracle/proto/node/v1"
@@ -228,6 +229,7 @@ func TestStatusAndVersionsDoNotChangeTheToken(t *testing.T) {
 func TestReferences(t *testing.T) {
 	ref := func(name string) v1.LocalObjectReference { return v1.LocalObjectReference{Name: name} }
 	p := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "d"}, Spec: v1.PodSpec{
+		RuntimeClassName: ptr.To("class"),
 		ImagePullSecrets: []v1.LocalObjectReference{ref("pull")},
 		InitContainers:   []v1.Container{{Env: []v1.EnvVar{{ValueFrom: &v1.EnvVarSource{SecretKeyRef: &v1.SecretKeySelector{LocalObjectReference: ref("init")}}}}}},
 		Containers: []v1.Container{{
@@ -249,7 +251,7 @@ func TestReferences(t *testing.T) {
 	for _, k := range references(p) {
 		got = append(got, k.kind+" "+k.name)
 	}
-	want := []string{"Secret pull", "Secret init", "ConfigMap env", "Secret from", "Secret debug", "Secret vol", "ConfigMap vol", "Secret csi", "Secret p", "ConfigMap p"}
+	want := []string{"RuntimeClass class", "Secret pull", "Secret init", "ConfigMap env", "Secret from", "Secret debug", "Secret vol", "ConfigMap vol", "Secret csi", "Secret p", "ConfigMap p"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
