@@ -81,29 +81,37 @@ func memorySize(pod *v1.Pod, limit *resource.Quantity, allocatable v1.ResourceLi
 	return size
 }
 
-// podMemoryLimit is 0 unless every container has a limit.
+// podMemoryLimit is what the pod's group is limited to: its own limit, or what its containers may use together at any
+// time, sidecars and the pod's overhead included. 0 unless every container has a limit.
 func podMemoryLimit(pod *v1.Pod) int64 {
 	if pod.Spec.Resources != nil {
 		if q, ok := pod.Spec.Resources.Limits[v1.ResourceMemory]; ok {
 			return q.Value()
 		}
 	}
-	var sum int64
-	for _, c := range pod.Spec.Containers {
-		q, ok := c.Resources.Limits[v1.ResourceMemory]
-		if !ok || q.IsZero() {
+	var mains, sidecars, init int64
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		limit := c.Resources.Limits[v1.ResourceMemory]
+		if limit.IsZero() {
 			return 0
 		}
-		sum += q.Value()
+		if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
+			sidecars += limit.Value()
+			init = max(init, sidecars)
+			continue
+		}
+		init = max(init, sidecars+limit.Value())
 	}
-	for _, c := range pod.Spec.InitContainers {
-		q, ok := c.Resources.Limits[v1.ResourceMemory]
-		if !ok || q.IsZero() {
+	for i := range pod.Spec.Containers {
+		limit := pod.Spec.Containers[i].Resources.Limits[v1.ResourceMemory]
+		if limit.IsZero() {
 			return 0
 		}
-		sum = max(sum, q.Value())
+		mains += limit.Value()
 	}
-	return sum
+	overhead := pod.Spec.Overhead[v1.ResourceMemory]
+	return max(init, mains+sidecars) + overhead.Value()
 }
 
 // ensureHugePages mounts a hugetlbfs of the page size that the medium names, or else of the one

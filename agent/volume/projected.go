@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -116,10 +117,28 @@ func (c *content) addProjected(r Request, src *v1.ProjectedVolumeSource) error {
 		default:
 			err = errors.New("a projected source names none of its kinds")
 		}
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	return severalErrors(errs)
 }
+
+// severalErrors are told in one line, as in an event.
+type severalErrors []error
+
+func (s severalErrors) Error() string {
+	texts := make([]string, len(s))
+	for i, err := range s {
+		texts[i] = err.Error()
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+func (s severalErrors) Unwrap() []error { return s }
 
 // addTrustBundle shows an optional bundle as an empty file: a node is given no ClusterTrustBundles.
 func (c *content) addTrustBundle(src *v1.ClusterTrustBundleProjection, m int32) error {

@@ -173,9 +173,16 @@ func TestMemorySize(t *testing.T) {
 	q := resource.MustParse("3Mi")
 	two := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{Resources: limit("1Mi")}, {Resources: limit("1Mi")}}, InitContainers: []v1.Container{{Resources: limit("5Mi")}}}}
 	open := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{Resources: limit("1Mi")}, {}}}}
+	always := v1.ContainerRestartPolicyAlways
+	sidecar := &v1.Pod{Spec: v1.PodSpec{
+		Containers:     []v1.Container{{Resources: limit("1Mi")}},
+		InitContainers: []v1.Container{{Resources: limit("2Mi"), RestartPolicy: &always}, {Resources: limit("4Mi")}, {Resources: limit("6Mi"), RestartPolicy: &always}},
+		Overhead:       v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Mi")},
+	}}
 	for name, tc := range map[string]struct {
 		got, want int64
 	}{
+		"sidecars and overhead":                    {memorySize(sidecar, nil, alloc), 10 << 20},
 		"containers together, or the largest init": {memorySize(two, nil, alloc), 5 << 20},
 		"the volume's own limit":                   {memorySize(two, &q, alloc), 3 << 20},
 		"one container without":                    {memorySize(open, nil, alloc), 8 << 30},

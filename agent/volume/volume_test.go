@@ -184,7 +184,12 @@ func TestErrorsReadAsUsersKnowThem(t *testing.T) {
 		"hostPath type check failed: " + file + " is not a directory": {HostPath: &v1.HostPathVolumeSource{Path: file, Type: ptr.To(v1.HostPathDirectory)}},
 		"hostPath type check failed: /nowhere/x is not a socket file": {HostPath: &v1.HostPathVolumeSource{Path: "/nowhere/x", Type: ptr.To(v1.HostPathSocket)}},
 		"not supported by the node: persistentVolumeClaim":            {PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}},
-		"not supported by the node: csi":                              {CSI: &v1.CSIVolumeSource{Driver: "d"}},
+		`[configmap "y" not found, secret "z" not found]`: {Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+			{ConfigMap: &v1.ConfigMapProjection{LocalObjectReference: v1.LocalObjectReference{Name: "y"}}},
+			{Secret: &v1.SecretProjection{LocalObjectReference: v1.LocalObjectReference{Name: "z"}}}}}},
+		`not supported by the node: clusterTrustBundle "b"`: {Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+			{ClusterTrustBundle: &v1.ClusterTrustBundleProjection{Name: ptr.To("b"), Path: "p"}}}}},
+		"not supported by the node: csi": {CSI: &v1.CSIVolumeSource{Driver: "d"}},
 	} {
 		_, err := w.v.Ensure(t.Context(), w.request(podWith(v1.Volume{Name: "x", VolumeSource: src})))
 		if err == nil || !strings.HasPrefix(err.Error(), `MountVolume.SetUp failed for volume "x" : `) || !strings.Contains(err.Error(), want) {
@@ -203,14 +208,19 @@ func TestOptionalAndUnused(t *testing.T) {
 	w.cms["cfg"] = &v1.ConfigMap{Data: map[string]string{"a": "1"}}
 	pod := podWith(
 		v1.Volume{Name: "none", VolumeSource: v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: ptr.To(true)}}},
+		v1.Volume{Name: "bundle", VolumeSource: v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+			{ClusterTrustBundle: &v1.ClusterTrustBundleProjection{Name: ptr.To("b"), Path: "p", Optional: ptr.To(true)}}}}}},
 		v1.Volume{Name: "some", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{
 			LocalObjectReference: v1.LocalObjectReference{Name: "cfg"}, Optional: ptr.To(true),
 			Items: []v1.KeyToPath{{Key: "a", Path: "deep/er/a", Mode: ptr.To[int32](0o400)}, {Key: "absent", Path: "b"}}}}},
 	)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, configMapVolume("unused-and-absent"))
 	r := w.ensure(pod)
-	if len(r.Paths) != 2 || len(tree(t, r.Paths["none"])) != 0 {
+	if len(r.Paths) != 3 || len(tree(t, r.Paths["none"])) != 0 {
 		t.Errorf("paths %v", r.Paths)
+	}
+	if diff := cmp.Diff(map[string]string{"p": "0644 "}, tree(t, r.Paths["bundle"])); diff != "" {
+		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]string{"deep/er/a": "0400 1"}, tree(t, r.Paths["some"])); diff != "" {
 		t.Error(diff)
