@@ -55,7 +55,8 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	l := level(e.Level)
-	if expected[e.Message] || c.closing.Load() {
+	// What makes etcd end the process is told, also while it closes: the exit code alone says nothing.
+	if e.Level < zapcore.DPanicLevel && (expected[e.Message] || c.closing.Load()) {
 		l = slog.LevelDebug
 	}
 	c.log.LogAttrs(context.Background(), l, e.Message, attrs(fields)...)
