@@ -137,6 +137,9 @@ func TestNamesOfAPod(t *testing.T) {
 	run("none", "dnsPolicy: None\ndnsConfig: {nameservers: [1.1.1.1], searches: [a.example, b.example], options: [{name: ndots, value: '2'}, {name: edns0}]}")
 	run("plain", "dnsPolicy: Default")
 	run("host", "hostNetwork: true\nhostAliases: [{ip: 1.2.3.4, hostnames: [foo.local]}]")
+	s.apply(s.secured("own-file", "volumes: [{name: hosts, hostPath: {path: /etc/hosts, type: File}}]",
+		s.container("managed", "{}", "cat /etc/hosts"),
+		s.container("mounted", "{}", "cat /etc/hosts")+"\n    volumeMounts: [{name: hosts, mountPath: /etc/hosts}]"))
 	s.apply(s.secured("toolong", "hostname: "+strings.Repeat("h", 50)+"\nsubdomain: sub\nsetHostnameAsFQDN: true", s.container("main", "{}", "true")))
 	s.apply(s.secured("servers", "dnsPolicy: None\ndnsConfig: {nameservers: [1.1.1.1, 2.2.2.2, 3.3.3.3]}", s.container("main", "{}", "true")))
 
@@ -157,6 +160,9 @@ func TestNamesOfAPod(t *testing.T) {
 	}
 	s.waitPod("host", 60*time.Second, phase(corev1.PodSucceeded))
 	s.wantContains(s.do("logs", "host"), "# Kubernetes-managed hosts file (host network).\n"+string(machineHosts)+"\n# Entries added by HostAliases.\n1.2.3.4\tfoo.local\n--\n")
+	s.waitPod("own-file", 60*time.Second, phase(corev1.PodSucceeded))
+	s.wantContains(s.do("logs", "own-file", "-c", "managed"), "# Kubernetes-managed hosts file.")
+	s.wantLogs("own-file", map[string]string{"mounted": string(machineHosts)})
 	s.waitPod("plain", 60*time.Second, phase(corev1.PodSucceeded))
 	if got := s.do("logs", "plain"); strings.Contains(got, "cluster.local") {
 		t.Errorf("dnsPolicy Default names the cluster:\n%s", got)

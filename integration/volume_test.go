@@ -340,3 +340,29 @@ spec:
 		t.Errorf("the container printed %q", got)
 	}
 }
+
+// Many volumes of one kind in many pods at once.
+func TestManyConfigMaps(t *testing.T) {
+	s := newSpace(t)
+	const maps, pods = 30, 4
+	var manifest, volumes, mounts strings.Builder
+	for i := range maps {
+		fmt.Fprintf(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm-%[1]d}\ndata: {key: 'value %[1]d'}\n---\n", i)
+		fmt.Fprintf(&volumes, "  - {name: v%[1]d, configMap: {name: cm-%[1]d}}\n", i)
+		fmt.Fprintf(&mounts, "\n- {name: v%[1]d, mountPath: /v/%[1]d}", i)
+	}
+	s.apply(manifest.String())
+	for i := range pods {
+		s.apply(s.busybox(fmt.Sprintf("many-%d", i), "cat /v/*/key | tr -d '\n' | wc -c; "+sleeper, "volumeMounts:"+mounts.String()) + "\n  volumes:\n" + volumes.String())
+	}
+	for i := range pods {
+		name := fmt.Sprintf("many-%d", i)
+		s.waitReady(name)
+		s.eventually(60*time.Second, func() error {
+			if got, want := s.do("logs", name), "230\n"; got != want { // 10 of 7 characters, 20 of 8
+				return fmt.Errorf("pod %s read %q, want %q", name, got, want)
+			}
+			return nil
+		})
+	}
+}

@@ -130,7 +130,7 @@ func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup, base uint32) (s
 		if err := os.MkdirAll(shm, 0o1777); err != nil {
 			return record, err
 		}
-		if err := unix.Mount("shm", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size="+shmSize); err != nil {
+		if err := unix.Mount("shm", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=%s,uid=%d,gid=%[2]d", shmSize, base)); err != nil {
 			return record, fmt.Errorf("mount shared memory: %w", err)
 		}
 		record.Shm = true

@@ -65,12 +65,12 @@ func TestOwnUsers(t *testing.T) {
 		t.Errorf("the process is, for the machine,\n%s\nwant %s", status, want)
 	}
 	c.Name, c.LogPath = "second", c.LogPath+"2"
-	out, _ := n.output(c, "id -u; hostname; cat /v/before; touch /v/after /made; for f in /v/before /v/after /made /bin/busybox /; do stat -c '%n %u:%g' $f; done; busybox tr -s ' ' </proc/self/uid_map; echo x >/dev/null && busybox mkdir /m && mount -t tmpfs x /m 2>/dev/null || echo no mount; readlink /proc/self/ns/user")
+	out, _ := n.output(c, "id -u; hostname; cat /v/before; touch /v/after /made; for f in /v/before /v/after /made /bin/busybox / /dev/shm; do stat -c '%n %u:%g' $f; done; busybox tr -s ' ' </proc/self/uid_map; echo x >/dev/null && busybox mkdir /m && mount -t tmpfs x /m 2>/dev/null || echo no mount; readlink /proc/self/ns/user")
 	link, err := os.Readlink(filepath.Join("/proc", itoa(pid), "ns/user"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "0\nmapped\nthere\n/v/before 0:0\n/v/after 0:0\n/made 0:0\n/bin/busybox 0:0\n/ 0:0\n 0 65536 65536\nno mount\n" + link + "\n"
+	want := "0\nmapped\nthere\n/v/before 0:0\n/v/after 0:0\n/made 0:0\n/bin/busybox 0:0\n/ 0:0\n/dev/shm 0:0\n 0 65536 65536\nno mount\n" + link + "\n"
 	if out != want {
 		t.Errorf("the container printed\n%s\nwant\n%s", out, want)
 	}
