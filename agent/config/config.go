@@ -87,6 +87,8 @@ type Config struct {
 
 	Logs Logs `json:"logs,omitempty"`
 
+	Images Images `json:"images,omitempty"`
+
 	// Poll is for metered links: connect, exchange, hang up, and come back after this long, such as 5m.
 	// 0, the default, keeps the connection; logs and exec need that.
 	Poll string `json:"poll,omitempty"`
@@ -144,6 +146,26 @@ type Logs struct {
 	MaxFiles int `json:"maxFiles,omitempty"`
 }
 
+// Images says how images are pulled and when they are removed again. The fields are kubelet's.
+type Images struct {
+	// MaxParallelPulls bounds how many images are pulled at a time; 1 for one after the other.
+	MaxParallelPulls int `json:"maxParallelPulls,omitempty"`
+	// CredentialProviderConfig is a CredentialProviderConfig file, or a folder of them, for programs that give credentials for
+	// registries; CredentialProviderBinDir is where those are. Both or neither.
+	CredentialProviderConfig string `json:"credentialProviderConfig,omitempty"`
+	CredentialProviderBinDir string `json:"credentialProviderBinDir,omitempty"`
+	// GCHighThresholdPercent of the disk in use makes images that no pod needs go, the least recently used first, until it is
+	// GCLowThresholdPercent; 100: never.
+	GCHighThresholdPercent int `json:"gcHighThresholdPercent,omitempty"`
+	GCLowThresholdPercent  int `json:"gcLowThresholdPercent,omitempty"`
+	// MinimumGCAge is how long an image is kept after it was used last.
+	MinimumGCAge string `json:"minimumGCAge,omitempty"`
+	// MaximumGCAge is after how long without use an image goes even where the disk has room, such as 720h; "0", the default: never.
+	MaximumGCAge string `json:"maximumGCAge,omitempty"`
+	// GCPeriod is how often the disk is looked at.
+	GCPeriod string `json:"gcPeriod,omitempty"`
+}
+
 // The values of Memory.Swap and Memory.Reservation.
 const (
 	NoSwap        = "NoSwap"
@@ -179,9 +201,13 @@ func Default() Config {
 		ResolvConf:   defaultResolvConf,
 		StaticPodDir: "/etc/coracle/manifests",
 		Logs:         Logs{MaxSize: "10Mi", MaxFiles: 5},
-		Poll:         "0",
-		MemoryLimit:  "64Mi",
-		LogLevel:     "info",
+		Images: Images{
+			MaxParallelPulls: 3, GCHighThresholdPercent: 85, GCLowThresholdPercent: 80,
+			MinimumGCAge: "2m", MaximumGCAge: "0", GCPeriod: "5m",
+		},
+		Poll:        "0",
+		MemoryLimit: "64Mi",
+		LogLevel:    "info",
 	}
 }
 

@@ -60,6 +60,11 @@ func TestLoadRefuses(t *testing.T) {
 		"star in a sysctl":  {args: []string{"--allowed-unsafe-sysctls", "net.*.x"}, want: "at the end"},
 		"bad label":         {args: []string{"--labels", "a b=c"}, want: "labels"},
 		"bad conf file":     {args: []string{"--cni-conf-file", "../x.conflist"}, want: "cni.confFile"},
+		"image thresholds":  {args: []string{"--images-gc-low-threshold-percent", "90"}, want: "images.gcLowThresholdPercent"},
+		"image age":         {args: []string{"--images-minimum-gc-age", "soon"}, want: "images.minimumGCAge"},
+		"image ages":        {args: []string{"--images-maximum-gc-age", "1m"}, want: "longer than minimumGCAge"},
+		"parallel pulls":    {args: []string{"--images-max-parallel-pulls", "0"}, want: "images.maxParallelPulls"},
+		"half a provider":   {args: []string{"--images-credential-provider-bin-dir", "/opt/p"}, want: "go together"},
 		"argument":          {args: []string{"now"}, want: "takes no arguments"},
 		"unknown flag":      {args: []string{"--nope"}, want: "unknown flag"},
 		"missing file":      {args: []string{"--config", filepath.Join(dir, "absent")}, want: "no such file"},
@@ -101,6 +106,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		"cluster-dns": "10.96.0.10", "cluster-domain": "c.local", "pod-cidr": "10.1.0.0/24", "node-ip": "10.0.0.1",
 		"labels": "a=b", "taints": "a=b:NoSchedule", "reserved": "cpu=100m", "cni-mtu": "1400", "pod-pids-limit": "100", "memory-throttling": "0.9", "runtime-handlers": "x=/usr/bin/x",
 		"allowed-unsafe-sysctls": "net.core.*", "seccomp-default": "true",
+		"images-credential-provider-config": "/etc/p.yaml", "images-credential-provider-bin-dir": "/opt/p",
 	}
 	for k, v := range set {
 		if err := f.Set(k, v); err != nil {

@@ -27,6 +27,7 @@ func (c *Config) Validate() error {
 	c.validateNetwork(fail)
 	c.validateSysctls(fail)
 	c.validateNumbers(fail)
+	c.validateImages(fail)
 	if _, err := c.ParsedTaints(); err != nil {
 		errs = append(errs, err)
 	}

@@ -41,7 +41,7 @@ type Config struct {
 	HostsDir     string        // registries' certs.d; default /etc/containerd/certs.d
 	MaxParallel  int           // pulls at a time; default 3
 	StallTimeout time.Duration // a registry that sends nothing this long fails the pull; default 60 s
-	DiskPath     string        // on the file system that holds images; default /var/lib/containerd
+	DiskPath     string        // on the file system that holds images; default: where containerd says that it unpacks them
 	GC           Thresholds    // when Collect removes images
 	Pinned       []string      // names that Collect keeps
 	Log          *slog.Logger
@@ -97,9 +97,6 @@ func New(cfg Config) (*Images, error) {
 	}
 	if cfg.MaxParallel <= 0 {
 		cfg.MaxParallel = 3
-	}
-	if cfg.DiskPath == "" {
-		cfg.DiskPath = "/var/lib/containerd"
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = time.Minute

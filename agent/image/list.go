@@ -15,7 +15,12 @@ type Stored struct {
 	Names []string // tags and digests, sorted
 	ID    string
 	Size  int64
+	// Pinned says that a label of one of the records keeps it from collection.
+	Pinned bool
 }
+
+// pinnedLabel is how containerd's own CRI marks what must stay: ctr images label NAME io.cri-containerd.pinned=pinned.
+const pinnedLabel = "io.cri-containerd.pinned"
 
 // List gives the images that containerd holds, largest first. Records whose content is not
 // whole are left out.
@@ -39,6 +44,7 @@ func (m *Images) List(ctx context.Context) ([]Stored, error) {
 			s = &Stored{ID: img.ID, Size: img.Size}
 			byID[img.ID] = s
 		}
+		s.Pinned = s.Pinned || r.Labels[pinnedLabel] == "pinned"
 		s.add(r.Name)
 		s.add(repoDigest(r.Name, r.Target.Digest.String()))
 	}

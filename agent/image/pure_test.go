@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,15 @@ func TestPlanRemoval(t *testing.T) {
 	if remove, _ := PlanRemoval(images, Disk{}, thresholds, dawn); remove != nil {
 		t.Error("removed images of a disk without a size")
 	}
+	thresholds.MaxAge = 5 * time.Hour
+	roomy := Disk{Capacity: 100, Available: 90}
+	if remove, short := PlanRemoval(images, roomy, thresholds, dawn); len(remove) != 1 || remove[0].ID != "old" || short != 0 {
+		t.Errorf("too old: %+v, %d", remove, short)
+	}
+	thresholds.MaxAge = 9 * time.Hour
+	if remove, _ := PlanRemoval(images, roomy, thresholds, dawn); remove != nil {
+		t.Errorf("removed what is just old enough to stay: %+v", remove)
+	}
 }
 
 // What is in use, pinned or young is never removed; no more is removed than needed; order of input is irrelevant.
@@ -208,18 +218,28 @@ func TestPlanRemovalProperties(t *testing.T) {
 		disk := Disk{Capacity: 200, Available: rapid.Int64Range(0, 200).Draw(t, "available")}
 		thresholds := Thresholds{High: rapid.IntRange(50, 100).Draw(t, "high"), MinAge: 2 * time.Minute}
 		thresholds.Low = rapid.IntRange(10, thresholds.High).Draw(t, "low")
+		thresholds.MaxAge = time.Duration(rapid.SampledFrom([]int{0, 0, 3, 9}).Draw(t, "maxAge")) * time.Minute
 		remove, short := PlanRemoval(images, disk, thresholds, dawn)
 		var freed int64
 		for i, c := range remove {
 			if c.InUse || c.Pinned || dawn.Sub(c.LastUsed) < thresholds.MinAge {
 				t.Fatalf("removed %+v", c)
 			}
+			if thresholds.MaxAge > 0 && dawn.Sub(c.LastUsed) > thresholds.MaxAge {
+				continue // goes anyway
+			}
 			if i < len(remove)-1 {
 				freed += c.Size
 			}
 		}
+		for _, c := range images {
+			tooOld := thresholds.MaxAge > 0 && dawn.Sub(c.LastUsed) > thresholds.MaxAge
+			if tooOld && !c.InUse && !c.Pinned && !slices.ContainsFunc(remove, func(r Candidate) bool { return r.ID == c.ID }) {
+				t.Fatalf("kept %+v", c)
+			}
+		}
 		wanted := disk.Capacity - disk.Available - disk.Capacity*int64(thresholds.Low)/100
-		if len(remove) > 0 && freed >= wanted {
+		if thresholds.MaxAge == 0 && len(remove) > 0 && freed >= wanted {
 			t.Fatalf("removed more than needed: %d of %d before the last", freed, wanted)
 		}
 		again, shortAgain := PlanRemoval(rapid.Permutation(images).Draw(t, "order"), disk, thresholds, dawn)

@@ -164,11 +164,11 @@ func TestPull(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("leases are left: %v %v", left, err)
 	}
-	freed, err := m.collect(t.Context(), map[string]bool{ref: true}, Disk{Capacity: 100, Available: 1}, time.Now().Add(time.Hour))
+	freed, err := m.collect(t.Context(), uses(ref), full, Thresholds{}.withDefaults(), time.Now().Add(time.Hour))
 	if freed != 0 || !errors.Is(err, fault.ErrUnavailable) {
 		t.Errorf("an image in use was removed: %d %v", freed, err)
 	}
-	freed, err = m.collect(t.Context(), nil, Disk{Capacity: 100, Available: 1}, time.Now().Add(time.Hour*2))
+	freed, err = m.collect(t.Context(), uses(), full, Thresholds{}.withDefaults(), time.Now().Add(time.Hour*2))
 	if freed != img.Size || err != nil {
 		t.Errorf("collected %d, %v", freed, err)
 	}
@@ -425,5 +425,57 @@ func TestRefusals(t *testing.T) {
 	d.Kill(t)
 	if _, err = m.Ensure(t.Context(), Request{Ref: ref, Policy: v1.PullIfNotPresent}); !errors.Is(err, fault.ErrUnavailable) {
 		t.Errorf("without containerd: %v", err)
+	}
+}
+
+func full(context.Context) (Disk, error) { return Disk{Capacity: 100, Available: 1}, nil }
+
+func uses(names ...string) Users {
+	return func(context.Context) (map[string]bool, error) {
+		out := map[string]bool{}
+		for _, n := range names {
+			out[n] = true
+		}
+		return out, nil
+	}
+}
+
+// On a real disk: nothing is asked of containerd where there is room, a pinned image stays, and the disk is found by itself.
+func TestCollectOnARealDisk(t *testing.T) {
+	d, r := testcontainerd.Start(t), startRegistry(t)
+	m := newImages(t, d, func(c *Config) { c.GC = Thresholds{High: 100} })
+	for _, name := range []string{"team/keep:1", "team/pinned:1", "team/used:1", "team/gone:1"} {
+		if _, err := m.Ensure(t.Context(), Request{Ref: r.push(t, name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := m.context(t.Context())
+	pinned, err := m.client.ImageService().Get(ctx, r.host()+"/team/pinned:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned.Labels = map[string]string{pinnedLabel: "pinned"}
+	if _, err := m.client.ImageService().Update(ctx, pinned, "labels"); err != nil {
+		t.Fatal(err)
+	}
+	never := func(context.Context) (map[string]bool, error) {
+		return nil, errors.New("a disk with room asks nobody")
+	}
+	if freed, err := m.Collect(t.Context(), never, time.Now()); freed != 0 || err != nil {
+		t.Errorf("with room: %d, %v", freed, err)
+	}
+	if path := m.diskPath(ctx); !strings.HasPrefix(path, d.Dir) {
+		t.Errorf("the disk of images is %s, and this containerd lives in %s", path, d.Dir)
+	}
+	later := time.Now().Add(time.Hour)
+	m.Note([]string{r.host() + "/team/keep:1"}, later.Add(-time.Minute)) // younger than two minutes
+	if _, err := m.RemoveUnused(t.Context(), uses(r.host()+"/team/used:1"), later); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]bool{"keep": true, "pinned": true, "used": true, "gone": false} {
+		_, err := m.Get(t.Context(), r.host()+"/team/"+name+":1")
+		if (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -68,6 +68,7 @@ type Node struct {
 	statics  *static.Source
 
 	network *network
+	imageGC *imageGC
 	report  *report
 	tokens  *tokens
 	began   time.Time
@@ -145,9 +146,14 @@ func (n *Node) buildSession() (err error) {
 
 // buildRuntime makes what runs containers.
 func (n *Node) buildRuntime() (err error) {
+	gc, err := thresholds(n.cfg.Images)
+	if err != nil {
+		return err
+	}
 	n.images, err = image.New(image.Config{
 		Address: n.cfg.Containerd.Socket, Namespace: n.cfg.Containerd.Namespace,
-		Snapshotter: n.cfg.Containerd.Snapshotter, HostsDir: n.cfg.Containerd.CertsDir, Log: n.log,
+		Snapshotter: n.cfg.Containerd.Snapshotter, HostsDir: n.cfg.Containerd.CertsDir,
+		MaxParallel: n.cfg.Images.MaxParallelPulls, GC: gc, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -200,11 +206,17 @@ func (n *Node) buildPods() (err error) {
 		Memory:        n.memoryPolicy(),
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
 	})
+	if err != nil {
+		return err
+	}
+	if n.imageGC, err = newImageGC(n); err != nil {
+		return err
+	}
 	n.network.moved = n.wakeAll
 	n.statics = static.New(static.Config{Dir: n.cfg.StaticPodDir, Node: n.name, Store: n.store, Mirrors: n.outbox, Log: n.log})
 	// Before pods are run, so that none of these is taken for one that was removed.
 	n.statics.Read()
-	return err
+	return nil
 }
 
 // object is the node's own Node as the control plane last sent it; nil: not yet.
@@ -239,6 +251,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		"report":  n.report.Run,
 		"pods":    n.runner.Run,
 		"statics": n.statics.Run,
+		"images":  n.imageGC.Run,
 		"status":  n.serveStatus,
 	} {
 		g.Go(func() error {
