@@ -122,7 +122,7 @@ func TestResources(t *testing.T) {
 		want           map[string]string
 	}{
 		{"limited", "", map[string]string{"shares": "102", "quota": "20000", "memory": "67108864", "pids": "2000"}},
-		{"limited", "main", map[string]string{"shares": "102", "quota": "20000", "memory": "67108864"}},
+		{"limited", "main", map[string]string{"shares": "102", "quota": "20000", "memory": "67108864", "pids": "-1"}},
 		{"heavy", "", map[string]string{"shares": "512", "quota": "50000", "memory": "50331648"}},
 		{"heavy", "main", map[string]string{"shares": "256", "quota": "25000", "memory": "33554432"}},
 		{"whole", "", map[string]string{"shares": "102", "quota": "30000", "memory": "50331648"}},

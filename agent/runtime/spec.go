@@ -84,6 +84,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 			GIDMappings: idMappings(in.Base),
 		},
 	}
+	unboundTasks(spec)
 	if spec.Process.Capabilities, err = capabilities(c.Security, privileged, in.Host.Capabilities); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
@@ -60,6 +61,14 @@ func resized(c pod.ContainerSpec, host hostFacts) *specs.LinuxResources {
 		}
 	}
 	return out
+}
+
+// unboundTasks takes off the limit of processes that systemd gives every scope, a share of the kernel's (DefaultTasksMax):
+// how many a container may have is its pod's limit to say.
+func unboundTasks(spec *specs.Spec) {
+	if slice, _, ok := strings.Cut(spec.Linux.CgroupsPath, ":"); ok && strings.HasSuffix(slice, ".slice") {
+		spec.Annotations["org.systemd.property.TasksMax"] = "uint64 18446744073709551615"
+	}
 }
 
 func setUnified(r *specs.LinuxResources, file string, value int64) {
