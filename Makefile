@@ -79,6 +79,10 @@ bench: packages build bin/coracle-demo ## measure against `ctr run` on this mach
 systemd-test: packages build bin/coracle-demo bin/coracle-image ## test up, down and the units in a machine that systemd boots (root)
 	@scripts/systemd-test.sh
 
+.PHONY: cgroup2-test
+cgroup2-test: packages build bin/coracle-demo ## test cgroup v2 with both drivers on a user-mode-linux machine (root)
+	@scripts/cgroup2-test.sh
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -81,6 +81,15 @@ case_up_and_down() {
   inside /checkout/scripts/down.sh | grep 'not up: nothing to do' >/dev/null || fail "a second down did not say that there is nothing to do"
 }
 
+# in_slices: each process of the demo is in a scope of its container, in its pod's slice, in the slice of its class.
+in_slices() {
+  local pid
+  for pid in $(demo_pids); do
+    inside grep -Eq 'cpu.*:.*/coracle.slice/coracle-(burstable|besteffort).slice/coracle-(burstable|besteffort)-pod[0-9a-f_]+.slice/coracle-.*.scope' "/proc/$pid/cgroup" ||
+      fail "process $pid of the demo is not in a slice:" "$(inside cat "/proc/$pid/cgroup")"
+  done
+}
+
 case_installed() {
   inside bash -ec '
     cp /checkout/bin/coracle-{agent,controlplane} /usr/bin/
@@ -89,6 +98,8 @@ case_installed() {
     systemd-tmpfiles --create coracle.conf
     systemctl daemon-reload
     systemd-analyze verify /etc/systemd/system/coracle-*.service
+    mkdir -p /etc/coracle
+    echo "cgroupDriver: systemd" >/etc/coracle/agent.yaml
     mkdir -p /srv/registry
     printf "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: \"$0\"}\n" >/srv/registry.yml
     systemd-run --quiet --unit registry docker-registry serve /srv/registry.yml
@@ -101,6 +112,7 @@ case_installed() {
     systemctl --quiet enable --now coracle-log-writer coracle-agent
     kubectl --kubeconfig '"$installed"' apply -f /checkout/scripts/demo/demo.yaml >/dev/null' "$registry"
   wait_for 60 demo_runs || fail "the demo did not run on the installed node within 60 s"
+  in_slices
   inside /checkout/scripts/down.sh >/dev/null 2>&1 && fail "down did not refuse on a machine with an installed agent"
   lives_through "$installed"
   # Neither control plane nor registry from here on: the node has its own store.
@@ -111,6 +123,7 @@ case_installed() {
     machine_boot
     wait_for 5 demo_runs || fail "the demo did not run within 5 s of a boot after a power cut"
   done
+  in_slices
   inside systemctl start coracle-controlplane
   wait_for 90 answers "$installed" || fail "node and control plane did not find each other within 90 s"
   inside bash -ec '
@@ -118,7 +131,7 @@ case_installed() {
     coracle-agent reset --yes 2>/dev/null
     systemctl stop coracle-log-writer coracle-controlplane
     systemctl --quiet disable coracle-log-writer coracle-agent
-    rm /etc/systemd/system/coracle-* && systemctl daemon-reload'
+    rm -r /etc/systemd/system/coracle-* /etc/coracle && systemctl daemon-reload'
   nothing_left
 }
 
