@@ -83,7 +83,10 @@ func (s *space) kubeletIsRight(t *testing.T, proxy string) {
 	t.Helper()
 	own := s.do("get", "--raw", proxy+"/metrics")
 	s.wantContains(own, `kubelet_node_name{node="`+s.node+`"} 1`, "kubelet_running_pods ", `kubelet_running_containers{container_state="running"}`,
-		"process_resident_memory_bytes ", "go_goroutines ", "kubelet_certificate_manager_client_ttl_seconds ")
+		"process_resident_memory_bytes ", "go_goroutines ", "kubelet_pod_start_duration_seconds_bucket{le=\"3600\"} ", "kubelet_certificate_manager_client_ttl_seconds ")
+	if value(own, "kubelet_pod_start_duration_seconds_count") < 1 {
+		t.Errorf("no pod was seen to start:\n%s", own)
+	}
 	if value(own, "process_resident_memory_bytes") < 1e6 || value(own, `kubelet_running_containers{container_state="running"}`) < 2 {
 		t.Errorf("the agent says of itself:\n%s", own)
 	}

@@ -15,7 +15,7 @@ func (n *Node) monitor() http.Handler {
 		NodeName: n.name, Pods: n.store, Statuses: n.outbox, Runtime: n.runtime, Cgroups: n.cgroups, Host: n.host,
 		RootDir: n.cfg.RootDir, LogDir: n.cfg.LogDir, Began: n.began,
 		Version: version.Version, KubernetesVersion: version.Kubernetes,
-		Effective: n.kubeletConfig, CertificateExpires: n.identity.NotAfter, Probes: n.probeCounts, Log: n.log,
+		Effective: n.kubeletConfig, CertificateExpires: n.identity.NotAfter, Probes: n.probeCounts, Starts: n.startTimes, Log: n.log,
 	})
 }
 
@@ -43,6 +43,11 @@ func (n *Node) probeCounts() []stats.ProbeCount {
 		}
 	}
 	return out
+}
+
+func (n *Node) startTimes() stats.Histogram {
+	t := n.runner.StartTimes()
+	return stats.Histogram{Bounds: t.Bounds(), Within: t.Within[:], Count: t.Count, Sum: t.Sum.Seconds()}
 }
 
 // kubeletConfig is the configuration in the words of a kubelet's, as far as the two have the same things to set.

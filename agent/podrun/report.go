@@ -80,6 +80,7 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 		w.cancelJobs(pullJob)
 	}
 	w.waitingEvents(d.Previous, r.Status)
+	w.timeStart(d.Previous.Phase, r.Status.Phase, &r.Facts)
 	w.resizeEvents(d, o, r)
 	if f := r.Facts.Failed; f != nil && o.Facts.Failed == nil {
 		w.event(f.Event())

@@ -92,6 +92,7 @@ type Runner struct {
 
 	services  serviceCache
 	admission admission
+	started   startTimes
 	probes    *probe.Probes
 }
 

@@ -42,6 +42,17 @@ func (e *exposition) one(name, kind, help string, value float64) {
 	e.sample(name, nil, value, time.Time{})
 }
 
+// histogram is a family of one histogram.
+func (e *exposition) histogram(name, help string, h Histogram) {
+	e.head(name, "histogram", help)
+	for i, bound := range h.Bounds {
+		e.sample(name+"_bucket", []string{"le", number(bound)}, float64(h.Within[i]), time.Time{})
+	}
+	e.sample(name+"_bucket", []string{"le", "+Inf"}, float64(h.Count), time.Time{})
+	e.sample(name+"_sum", nil, h.Sum, time.Time{})
+	e.sample(name+"_count", nil, float64(h.Count), time.Time{})
+}
+
 // sample writes one. labels are pairs of name and value. A zero time is none: the scraper's counts.
 func (e *exposition) sample(name string, labels []string, value float64, at time.Time) {
 	e.put(name)

@@ -65,6 +65,9 @@ func (s *Stats) work(e *exposition) {
 	e.one("kubelet_desired_pods", "gauge", "[ALPHA] The number of pods assigned to the node.", float64(assigned))
 	e.one("kubelet_active_pods", "gauge", "[ALPHA] The number of pods the node considers active.", float64(active))
 	e.one("kubelet_restarted_containers", "gauge", "[ALPHA] The restarts of the containers of the pods that are here now.", float64(restarts))
+	if s.c.Starts != nil {
+		e.histogram("kubelet_pod_start_duration_seconds", "[ALPHA] Duration in seconds from the node's first sight of a pod to the pod starting to run", s.c.Starts())
+	}
 	if s.c.CertificateExpires != nil {
 		if end := s.c.CertificateExpires(); !end.IsZero() {
 			e.one("kubelet_certificate_manager_client_ttl_seconds", "gauge", "[ALPHA] The time until the node's certificate expires in seconds. Negative where it has expired.", time.Until(end).Seconds())

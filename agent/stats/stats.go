@@ -58,9 +58,19 @@ type Config struct {
 	Effective func() map[string]any
 	// CertificateExpires is the end of the node's certificate.
 	CertificateExpires func() time.Time
+	// Starts is how long pods took to start. Nil: nothing to tell.
+	Starts func() Histogram
 	// Probes tells how probes have ended so far. Nil: nothing to tell.
 	Probes func() []ProbeCount
 	Log    *slog.Logger
+}
+
+// Histogram counts what took so many seconds, by upper bounds.
+type Histogram struct {
+	Bounds []float64
+	Within []uint64 // for each of Bounds, those that took no longer
+	Count  uint64
+	Sum    float64
 }
 
 // ProbeCount is how often one probe of a container ended in one way.

@@ -104,6 +104,9 @@ func newNode(t *testing.T, began time.Time) *node {
 		Began: began, Version: "v9", KubernetesVersion: "v1.37.2",
 		Effective:          func() map[string]any { return map[string]any{"maxPods": 110} },
 		CertificateExpires: func() time.Time { return time.Now().Add(time.Hour) },
+		Starts: func() Histogram {
+			return Histogram{Bounds: []float64{0.5, 1}, Within: []uint64{1, 2}, Count: 3, Sum: 10.5}
+		},
 		Probes: func() []ProbeCount {
 			return []ProbeCount{{UID: "u1", Namespace: "default", Pod: "web", Container: "c", Type: "Readiness", Result: "successful", Count: 7}}
 		},
@@ -163,6 +166,8 @@ func TestMetrics(t *testing.T) {
 		q(`kubelet_node_name{node="n1"} 1`), `kubelet_running_pods 1`, q(`kubelet_running_containers{container_state="running"} 1`),
 		q(`kubelet_running_containers{container_state="exited"} 1`), `kubelet_desired_pods 2`, `go_goroutines \d+`,
 		`process_cpu_seconds_total 4`, `process_max_fds 1024`, `process_start_time_seconds 1.700000002e\+09`,
+		q(`kubelet_pod_start_duration_seconds_bucket{le="0.5"} 1`), q(`kubelet_pod_start_duration_seconds_bucket{le="+Inf"} 3`),
+		`kubelet_pod_start_duration_seconds_sum 10.5`, `kubelet_pod_start_duration_seconds_count 3`,
 		`kubelet_certificate_manager_client_ttl_seconds 3\d+.*`, `kubernetes_build_info\{.*git_version="v1.37.2".*\} 1`)
 	wants(t, n.get("/metrics/probes"), q(`prober_probe_total{container="c",namespace="default",pod="web",pod_uid="u1",probe_type="Readiness",result="successful"} 7`))
 }
@@ -186,7 +191,7 @@ func TestExpositionIsWellFormed(t *testing.T) {
 				continue
 			}
 			m := sampleLine.FindStringSubmatch(line)
-			if m == nil || m[1] != family {
+			if m == nil || m[1] != family && !strings.HasPrefix(m[1], family+"_") {
 				t.Errorf("%s: line %q in family %s", path, line, family)
 			}
 		}
