@@ -40,7 +40,7 @@ func (r *Runtime) findHandler(name string) (handler, error) {
 		return parseHandler(value), nil
 	}
 	if name == "runc" || name == "crun" {
-		if path := findProgram(name); path != "" && (name == "runc" || crunObstacle("/sys/fs/cgroup") == "") {
+		if path := findProgram(name); path != "" && (name == "runc" || r.crunObstacle() == "") {
 			return handler{shim: shimRuntime, binary: path}, nil
 		}
 	}
@@ -61,7 +61,7 @@ func (r *Runtime) Handlers() []string {
 		out = append(out, name)
 	}
 	for _, name := range []string{"runc", "crun"} {
-		if r.cfg.Handlers[name] == "" && findProgram(name) != "" && (name == "runc" || crunObstacle("/sys/fs/cgroup") == "") {
+		if r.cfg.Handlers[name] == "" && findProgram(name) != "" && (name == "runc" || r.crunObstacle() == "") {
 			out = append(out, name)
 		}
 	}

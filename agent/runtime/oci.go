@@ -31,7 +31,7 @@ func (r *Runtime) chooseRuntime() (ociRuntime, error) {
 	if r.oci.path != "" {
 		return r.oci, nil
 	}
-	chosen, err := choose(r.cfg.OCIRuntime, findProgram, crunObstacle("/sys/fs/cgroup"))
+	chosen, err := choose(r.cfg.OCIRuntime, findProgram, r.crunObstacle())
 	if err != nil {
 		return ociRuntime{}, err
 	}
@@ -51,6 +51,8 @@ func choose(want string, find func(string) string, obstacle string) (ociRuntime,
 	switch {
 	case want == "crun" && crun == "":
 		return ociRuntime{}, fault.As(fault.ErrUnavailable, errors.New("OCI runtime crun is configured but not installed (apt-get install crun)"))
+	case want == "crun" && obstacle == misplaced:
+		return ociRuntime{}, fault.As(fault.ErrUnavailable, errors.New("OCI runtime crun is configured, but "+obstacle+": set runtime to runc, or cgroupDriver to cgroupfs"))
 	case want == "crun":
 		return ociRuntime{crun, "configured"}, nil
 	case want == "runc" && runc == "":
@@ -80,6 +82,17 @@ func findProgram(name string) string {
 		}
 	}
 	return ""
+}
+
+// misplaced is what was seen with crun 1.8 in a machine that systemd had booted with cgroup v1: all containers of the node were
+// in one group, /container, of each controller. runc makes the groups itself.
+const misplaced = "with the systemd driver on cgroup v1 it does not put containers below their pod's limits"
+
+func (r *Runtime) crunObstacle() string {
+	if r.cfg.Systemd && !r.cfg.Unified {
+		return misplaced
+	}
+	return crunObstacle("/sys/fs/cgroup")
 }
 
 // crunObstacle says why crun would refuse this machine's cgroups; empty where it would not. crun

@@ -216,7 +216,7 @@ func TestChooseRuntime(t *testing.T) {
 	}{
 		{"auto", both, "", "/usr/bin/crun"}, {"auto", both, "no", "/usr/bin/runc"}, {"auto", only("runc"), "", "/usr/bin/runc"},
 		{"auto", only("crun"), "", "/usr/bin/crun"}, {"auto", only("crun"), "no", ""}, {"auto", only(""), "", ""},
-		{"crun", both, "no", "/usr/bin/crun"}, {"crun", only("runc"), "", ""}, {"runc", both, "", "/usr/bin/runc"}, {"runc", only("crun"), "", ""},
+		{"crun", both, "no", "/usr/bin/crun"}, {"crun", both, misplaced, ""}, {"auto", both, misplaced, "/usr/bin/runc"}, {"crun", only("runc"), "", ""}, {"runc", both, "", "/usr/bin/runc"}, {"runc", only("crun"), "", ""},
 	} {
 		got, err := choose(test.want, test.find, test.obstacle)
 		if got.path != test.path || (err == nil) != (test.path != "") {
