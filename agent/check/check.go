@@ -39,7 +39,7 @@ type Finding struct {
 // checks in the order in which a person would mend them.
 func checks() []func(context.Context, config.Config) Finding {
 	return []func(context.Context, config.Config) Finding{
-		root, kernel, overlay, cgroups, links, firewall, bridgeFilter,
+		root, kernel, confinement, overlay, cgroups, links, firewall, bridgeFilter,
 		containerd, shim, ociRuntime, cniPlugins, cniConfig, iptables,
 		folders, runDirInMemory, disk, clock, identityKnown, server, logWriter,
 	}

@@ -29,6 +29,12 @@ const (
 // loadedProfiles is where the kernel lists them, a line "NAME (MODE)" each.
 const loadedProfiles = "/sys/kernel/security/apparmor/profiles"
 
+// AppArmor says whether this machine has AppArmor enabled, and a program that loads profiles.
+func AppArmor() (enabled, parser bool) {
+	data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && strings.HasPrefix(string(data), "Y"), findProgram("apparmor_parser") != ""
+}
+
 // AppArmor reports whether this machine enforces AppArmor profiles.
 func (r *Runtime) AppArmor() bool { return r.host.AppArmor }
 

@@ -51,7 +51,7 @@ func (r *Runtime) Features(ctx context.Context) Features {
 			return Features{}
 		}
 	}
-	found := Features{UserNamespaces: userNamespaceObstacle() == nil, RecursiveReadOnly: hasMountAttributes() && knowsRecursiveReadOnly(filepath.Base(chosen.path), options, string(version))}
+	found := Features{UserNamespaces: UserNamespaceObstacle() == nil, RecursiveReadOnly: hasMountAttributes() && knowsRecursiveReadOnly(filepath.Base(chosen.path), options, string(version))}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.features = &found

@@ -39,3 +39,19 @@ func TestUserLabel(t *testing.T) {
 		}
 	}
 }
+
+// Labels are read back from containerd, which other versions of the agent wrote.
+func FuzzParseUser(f *testing.F) {
+	for _, seed := range []string{"", "1:2:", "0:0:0,1,2", "1:2:3:4", "a:b:c", "-1:0:0", "4294967296:0:"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, label string) {
+		u := parseUser(label)
+		if u == nil {
+			return
+		}
+		if u.UID < 0 || u.GID < 0 || len(u.SupplementalGroups) > len(label) {
+			t.Errorf("%q is %+v", label, u)
+		}
+	})
+}

@@ -43,9 +43,7 @@ func readHostFacts(cfg Config) (hostFacts, error) {
 	}
 	_, err = os.Stat("/proc/sys/kernel/seccomp/actions_avail")
 	f.Seccomp = err == nil
-	if data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(data), "Y") {
-		f.AppArmor = true
-	}
+	f.AppArmor, _ = AppArmor()
 	_, err = os.Stat(filepath.Join(selinuxDir, "enforce"))
 	f.SELinux = err == nil
 	f.SwapAccounting = cfg.SwapLimits

@@ -74,7 +74,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.San
 	}
 	var base uint32
 	if spec.OwnUsers {
-		if err := userNamespaceObstacle(); err != nil {
+		if err := UserNamespaceObstacle(); err != nil {
 			return nil, fault.As(fault.ErrInvalid, fmt.Errorf("hostUsers: false cannot be had on this node: %w", err))
 		}
 		if base, err = r.assignBase(spec.UID); err != nil {

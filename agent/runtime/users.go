@@ -163,8 +163,8 @@ func programInMemory() (*os.File, error) {
 	return read, errors.Join(err, f.Close())
 }
 
-// userNamespaceObstacle says why this machine cannot give pods users of their own; nil where it can.
-func userNamespaceObstacle() error {
+// UserNamespaceObstacle says why this machine cannot give pods users of their own; nil where it can.
+func UserNamespaceObstacle() error {
 	if _, err := os.Stat("/proc/self/ns/user"); errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the kernel has no user namespaces (CONFIG_USER_NS)")
 	}

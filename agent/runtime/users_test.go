@@ -40,7 +40,7 @@ func TestFirstFreeBase(t *testing.T) {
 // container's own layer all belong to its root.
 func TestOwnUsers(t *testing.T) {
 	n := newNode(t, nil)
-	if err := userNamespaceObstacle(); err != nil {
+	if err := UserNamespaceObstacle(); err != nil {
 		t.Skip(err)
 	}
 	// Root inside is a stranger here: it must get through to what the runtime and the agent prepare for it, as in /run.
