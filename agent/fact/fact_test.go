@@ -268,3 +268,28 @@ func TestLimits(t *testing.T) {
 		t.Errorf("two are missing: %+v", c)
 	}
 }
+
+// What has two names counts once, and a folder that is not there is no folder of size 0.
+func TestDirSize(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "below", "a")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	once, _, ok := DirSize(dir)
+	if !ok || once < 1<<20 || once > 1<<20+1<<16 {
+		t.Errorf("a megabyte is %d bytes, %v", once, ok)
+	}
+	if err := os.Link(file, filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if twice, _, _ := DirSize(dir); twice-once > 1<<16 {
+		t.Errorf("a second name adds %d bytes", twice-once)
+	}
+	if _, _, ok := DirSize(filepath.Join(dir, "none")); ok {
+		t.Error("a folder that is not there has a size")
+	}
+}
