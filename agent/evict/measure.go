@@ -1,0 +1,156 @@
+package evict
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"coracle/agent/cgroup"
+	"coracle/agent/fact"
+	"coracle/agent/pod"
+)
+
+// Statuses are what was last said of pods; agent/status.Outbox.
+type Statuses interface {
+	Last(uid types.UID) (status v1.PodStatus, released, ok bool)
+}
+
+// Runtime knows what only containerd knows; agent/runtime.Runtime.
+type Runtime interface {
+	RootfsUsage(ctx context.Context, id string) (bytes, inodes int64, err error)
+}
+
+// Machine is where levels and pods' use are read.
+type Machine struct {
+	Host     fact.Host
+	Cgroups  *cgroup.Cgroups
+	Statuses Statuses
+	Runtime  Runtime
+	// NodeDir holds volumes, LogDir the containers' logs; ImageDir is on the file system of images, empty: on that of NodeDir.
+	NodeDir, LogDir, ImageDir string
+}
+
+// levels reads all signals. What cannot be read is left out.
+func (m *Machine) levels() Levels {
+	l := Levels{}
+	if memory := m.Host.Memory(); memory.Total > 0 {
+		l[MemoryAvailable] = Level{memory.Total, memory.Available}
+	}
+	if pids := m.Host.Pids(); pids.Max > 0 {
+		l[PIDAvailable] = Level{pids.Max, pids.Max - pids.Used}
+	}
+	disk := func(dir string, bytes, inodes Signal) {
+		d, err := fact.ReadDisk(dir)
+		if err != nil {
+			return
+		}
+		l[bytes] = Level{d.Total, d.Available}
+		if d.Inodes > 0 {
+			l[inodes] = Level{d.Inodes, d.InodesFree}
+		}
+	}
+	disk(m.NodeDir, NodefsAvailable, NodefsInodesFree)
+	disk(m.imageDir(), ImagefsAvailable, ImagefsInodesFree)
+	return l
+}
+
+func (m *Machine) imageDir() string {
+	if m.ImageDir == "" {
+		return m.NodeDir
+	}
+	return m.ImageDir
+}
+
+// oneDisk says that volumes, logs, images and what containers write share a file system.
+func (m *Machine) oneDisk() bool {
+	var a, b syscall.Stat_t
+	return syscall.Stat(m.NodeDir, &a) == nil && syscall.Stat(m.imageDir(), &b) == nil && a.Dev == b.Dev
+}
+
+// uses is how much each pod uses of what the signal is about. It is 0 where that cannot be told.
+func (m *Machine) uses(ctx context.Context, s Signal, pods []*v1.Pod) []Use {
+	out := make([]Use, 0, len(pods))
+	one := s.Disk() && m.oneDisk()
+	for _, p := range pods {
+		if ctx.Err() != nil {
+			break
+		}
+		u := Use{Pod: p}
+		switch s.Condition() {
+		case v1.NodeMemoryPressure:
+			m.memory(&u)
+		case v1.NodePIDPressure:
+			group, _ := m.Cgroups.Pod(p).Read()
+			u.Total = int64(group.Pids)
+		default:
+			image := s == ImagefsAvailable || s == ImagefsInodesFree
+			m.disk(ctx, &u, s.Resource() == resourceInodes, one || !image, one || image)
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+func (m *Machine) memory(u *Use) {
+	at := m.Cgroups.Pod(u.Pod)
+	group, ok := at.Read()
+	if !ok {
+		return
+	}
+	u.Total, u.Containers = int64(group.WorkingSet), map[string]int64{}
+	for name, id := range m.containers(u.Pod.UID, true) {
+		if c, ok := at.Container(id).Read(); ok {
+			u.Containers[name] = int64(c.WorkingSet)
+		}
+	}
+}
+
+// disk adds up logs and emptyDirs, where local, and what containers wrote, where layers.
+func (m *Machine) disk(ctx context.Context, u *Use, inodes, local, layers bool) {
+	u.Containers = map[string]int64{}
+	of := func(bytes, files int64) int64 {
+		if inodes {
+			return files
+		}
+		return bytes
+	}
+	p := u.Pod
+	logs := filepath.Join(m.LogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))
+	for name, id := range m.containers(p.UID, false) {
+		if layers {
+			if bytes, files, err := m.Runtime.RootfsUsage(ctx, id); err == nil {
+				u.Containers[name] += of(bytes, files)
+			}
+		}
+		if local {
+			bytes, files, _ := fact.DirSize(filepath.Join(logs, name))
+			u.Containers[name] += of(bytes, files)
+		}
+		u.Total += u.Containers[name]
+	}
+	for i := range p.Spec.Volumes {
+		if v := &p.Spec.Volumes[i]; local && pod.OnDisk(v) {
+			bytes, files, _ := fact.DirSize(filepath.Join(m.NodeDir, "pods", string(p.UID), "volumes", "kubernetes.io~empty-dir", v.Name))
+			u.Total += of(bytes, files)
+		}
+	}
+}
+
+// containers are the ids of a pod's containers by name: those that run, or the newest attempts.
+func (m *Machine) containers(uid types.UID, running bool) map[string]string {
+	out := map[string]string{}
+	status, _, _ := m.Statuses.Last(uid)
+	for _, list := range [][]v1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
+		for i := range list {
+			c := &list[i]
+			if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && (c.State.Running != nil || !running) {
+				out[c.Name] = id
+			}
+		}
+	}
+	return out
+}
