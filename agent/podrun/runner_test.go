@@ -284,6 +284,33 @@ func TestConfigMapArrives(t *testing.T) {
 	})
 }
 
+// What a container's definition refers to in its own pod may come as late as a ConfigMap.
+func TestAnnotationArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		_, stop := n.run(t)
+		defer stop()
+		p := newPod("u1", "web")
+		p.ResourceVersion = "1"
+		p.Spec.Volumes = []v1.Volume{{Name: "data", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}}
+		c := &p.Spec.Containers[0]
+		c.Env = []v1.EnvVar{{Name: "PART", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.annotations['part']"}}}}
+		c.VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/data", SubPathExpr: "$(PART)"}}
+		n.store.assign(p)
+		n.pass(5 * time.Minute)
+		if reason, message := n.waiting("u1"); reason != "CreateContainerConfigError" || !strings.Contains(message, "missing value for PART") {
+			t.Fatalf("waiting: %s: %s", reason, message)
+		}
+		p = p.DeepCopy()
+		p.ResourceVersion, p.Annotations = "2", map[string]string{"part": "here"}
+		n.store.assign(p)
+		n.pass(100 * time.Millisecond)
+		if !n.ready("u1") {
+			t.Error("not started as soon as the annotation is there")
+		}
+	})
+}
+
 func TestManyPodsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -257,9 +257,17 @@ func (w *worker) setPod(p *v1.Pod) {
 	}
 	named := sourcesOf(p)
 	w.mu.Lock()
+	if w.shared != nil && redefined(w.shared, p) { // what could not be resolved may be resolved now
+		maps.DeleteFunc(w.troubles, func(_ string, t pod.Trouble) bool { return t.Reason == reasonConfig })
+	}
 	w.sources, w.shared = named, p
 	w.view.Namespace, w.view.Name = p.Namespace, p.Name
 	w.mu.Unlock()
+}
+
+// redefined says whether more than the pod's status has changed.
+func redefined(before, now *v1.Pod) bool {
+	return before.Generation != now.Generation || !maps.Equal(before.Annotations, now.Annotations) || !maps.Equal(before.Labels, now.Labels)
 }
 
 // names says whether the pod refers to this ConfigMap or Secret.
