@@ -1,9 +1,15 @@
 package etcd
 
 import (
+	"context"
+	"errors"
+	goruntime "runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 )
@@ -37,6 +43,58 @@ func TestClientInTheProcess(t *testing.T) {
 	other.Close()
 	if got, err := c.Kubernetes.Get(t.Context(), "/registry/a", kubernetes.GetOptions{}); err != nil || string(got.KV.Value) != "1" {
 		t.Errorf("after another client was closed: %v, %v", got, err)
+	}
+}
+
+// Requests come in while the server closes: they end, and the process does not.
+func TestCloseUnderRequests(t *testing.T) {
+	s, err := Start(t.Context(), Config{Dir: t.TempDir(), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.NewClient()()
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var asking sync.WaitGroup
+	var answered atomic.Int64
+	for range 16 {
+		asking.Go(func() {
+			for {
+				if _, err := c.Client.Get(ctx, "/registry/", clientv3.WithPrefix()); err != nil {
+					if !errors.Is(err, rpctypes.ErrStopped) {
+						t.Errorf("while it closes: %v", err)
+					}
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	for answered.Load() < 100 && ctx.Err() == nil {
+		goruntime.Gosched()
+	}
+	s.Close()
+	asking.Wait()
+	if ctx.Err() != nil {
+		t.Error("requests went on for a minute")
+	}
+}
+
+func TestGate(t *testing.T) {
+	var g gate
+	if err := g.enter(); err != nil {
+		t.Fatal(err)
+	}
+	if g.close(time.Millisecond) {
+		t.Error("drained with a call inside")
+	}
+	if err := g.enter(); !errors.Is(err, rpctypes.ErrGRPCStopped) {
+		t.Errorf("entered a closed gate: %v", err)
+	}
+	g.inside.Done()
+	if !g.close(time.Minute) {
+		t.Error("not drained with no call inside")
 	}
 }
 

@@ -41,7 +41,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd data folder %s: %w", cfg.Dir, err)
 	}
-	s := &Server{lock: lock}
+	s := &Server{lock: lock, log: cfg.Log}
 	socket, err := s.socketPath(cfg.Dir)
 	if err != nil {
 		lock.Close()

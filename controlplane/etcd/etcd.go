@@ -58,6 +58,8 @@ type Server struct {
 	socketDir string
 	once      sync.Once
 	closing   atomic.Bool
+	gate      gate
+	log       *slog.Logger
 }
 
 // Start runs the embedded server until Close, or checks that one of the external endpoints answers. It returns once
@@ -105,6 +107,9 @@ func (s *Server) Close() {
 			return
 		}
 		s.closing.Store(true)
+		if !s.gate.close(drainTimeout) {
+			s.log.Warn("etcd closes while requests are under way", "waited", drainTimeout)
+		}
 		s.embedded.Close()
 		<-s.embedded.Server.StopNotify()
 		s.abandon()
