@@ -2,7 +2,6 @@ package stats
 
 import (
 	"bufio"
-	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -22,13 +21,6 @@ func expose(w http.ResponseWriter, write func(e *exposition)) {
 	e := &exposition{bufio.NewWriterSize(w, 16<<10)}
 	write(e)
 	_ = e.w.Flush() // a client that is gone needs no metrics
-}
-
-// text is what write writes.
-func text(to io.Writer, write func(e *exposition)) error {
-	e := &exposition{bufio.NewWriter(to)}
-	write(e)
-	return e.w.Flush()
 }
 
 // head begins a family. kind is counter, gauge or histogram.

@@ -71,7 +71,7 @@ func (s *Stats) serveLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "open the folder of logs: "+err.Error(), http.StatusNotFound)
 		return
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	http.StripPrefix("/logs/", http.FileServerFS(root.FS())).ServeHTTP(w, cleaned(r))
 }
 
