@@ -38,7 +38,9 @@ func TestImageGCKeepsWhatPodsName(t *testing.T) {
 	f := &fakeCollector{}
 	g := &imageGC{
 		images: f, pods: func() []*v1.Pod { return []*v1.Pod{p} }, log: slog.New(slog.DiscardHandler),
-		made: func(context.Context) (map[string]bool, error) { return map[string]bool{"docker.io/library/ran:1": true}, nil },
+		made: func(context.Context) (map[string]bool, error) {
+			return map[string]bool{"docker.io/library/ran:1": true}, nil
+		},
 	}
 	g.look(t.Context(), time.Now())
 	want := []string{"docker.io/library/init:1", "docker.io/library/main:1", "docker.io/library/debug:1", "docker.io/library/content:1"}

@@ -185,7 +185,7 @@ func (n *Node) buildNetwork() (err error) {
 
 // buildPods makes what brings pods about, on all the rest.
 func (n *Node) buildPods() (err error) {
-	n.volumes, err = volume.New(volume.Config{RootDir: n.cfg.RootDir, Log: n.log})
+	n.volumes, err = volume.New(volume.Config{RootDir: n.cfg.RootDir, ReleaseImages: n.images.ReleaseVolumes, Log: n.log})
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func reset(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	}); err != nil {
 		return err
 	}
-	if n.volumes, err = volume.New(volume.Config{RootDir: cfg.RootDir, Log: log}); err != nil {
+	if n.volumes, err = volume.New(volume.Config{RootDir: cfg.RootDir, ReleaseImages: n.images.ReleaseVolumes, Log: log}); err != nil {
 		return err
 	}
 	pods, err := n.everything(ctx)

@@ -54,7 +54,7 @@ func (p *planner) make(u *unit, attempt int) {
 		p.save(u)
 	}
 	p.needsInfra = true
-	if !p.haveImage(u, attempt) {
+	if have := p.haveImage(u, attempt); !p.haveVolumeImages(u) || !have {
 		return
 	}
 	p.creates = append(p.creates, CreateContainer{Name: u.spec.Name, Kind: u.kind, Attempt: attempt, NeedsIP: namesIP(u.spec)})
@@ -75,15 +75,8 @@ func (p *planner) haveImage(u *unit, attempt int) bool {
 		switch im.State {
 		case ImagePresent:
 			return true
-		case ImagePulling:
-			return false
-		case ImageFailed:
-			wait := backOffAfter(im.Failures)
-			if u.spec.ImagePullPolicy == v1.PullNever {
-				wait = min(wait, neverPullMax)
-			}
-			if until := im.FailedAt.Add(wait); p.now.Before(until) && !im.FailedAt.After(p.now) {
-				p.wakeAt(until)
+		default:
+			if p.waitsForImage(im, u.spec.ImagePullPolicy) {
 				return false
 			}
 		}
@@ -93,6 +86,23 @@ func (p *planner) haveImage(u *unit, attempt int) bool {
 		policy = v1.PullIfNotPresent
 	}
 	p.pulls = append(p.pulls, PullImage{Container: u.spec.Name, Attempt: attempt, Image: u.spec.Image, Policy: policy})
+	return true
+}
+
+// waitsForImage says that the image is being pulled, or that a failure to pull it is being waited out.
+func (p *planner) waitsForImage(im Image, policy v1.PullPolicy) bool {
+	if im.State != ImageFailed {
+		return im.State == ImagePulling
+	}
+	wait := backOffAfter(im.Failures)
+	if policy == v1.PullNever {
+		wait = min(wait, neverPullMax)
+	}
+	until := im.FailedAt.Add(wait)
+	if !p.now.Before(until) || im.FailedAt.After(p.now) {
+		return false
+	}
+	p.wakeAt(until)
 	return true
 }
 

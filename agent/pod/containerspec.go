@@ -22,6 +22,10 @@ type ContainerSpec struct {
 	WorkingDir string   // empty: the image's
 	Env        []EnvVar // expanded; laid over the image's
 	Mounts     []Mount
+	// Devices are those that the container sees beyond the usual ones.
+	Devices []Device
+	// Annotations go into the OCI spec.
+	Annotations map[string]string
 
 	Stdin, StdinOnce, TTY bool
 
@@ -60,6 +64,13 @@ type ContainerSpec struct {
 // EnvVar is one resolved environment variable.
 type EnvVar struct{ Name, Value string }
 
+// Device is a device of the machine that a container may use.
+type Device struct {
+	HostPath      string // a device, a link to one, or a folder, which stands for all devices below
+	ContainerPath string
+	Permissions   string // of r, w and m, for read, write and mknod
+}
+
 // Mount is one bind mount into a container.
 type Mount struct {
 	HostPath string
@@ -73,6 +84,8 @@ type Mount struct {
 	// OfMachine says that the path is a hostPath volume's: what is there belongs to the machine.
 	OfMachine bool
 	// NodeWrites says that the content is the node's (a ConfigMap, Secret …), so that containers only read it.
-	NodeWrites  bool
+	NodeWrites bool
+	// OfImage says that it is a view of an image, which takes neither labels nor mapped ids.
+	OfImage     bool
 	Propagation v1.MountPropagationMode // empty: None
 }

@@ -48,6 +48,7 @@ func (p *planner) containerStatus(u *unit) v1.ContainerStatus {
 		p.endedStatus(u, c, &s, older)
 	}
 	s.VolumeMounts = mountStatuses(u.spec.VolumeMounts, p.o.RecursiveReadOnly)
+	p.showImages(u, s.VolumeMounts)
 	if l := u.spec.Lifecycle; l != nil {
 		s.StopSignal = l.StopSignal // where none is asked for, the image's counts and is not shown
 	}
@@ -145,8 +146,17 @@ func (p *planner) hindrance(u *unit, attempt int) *v1.ContainerStateWaiting {
 	if t, ok := p.o.Troubles[u.spec.Name]; ok && t.Attempt == attempt {
 		return &v1.ContainerStateWaiting{Reason: t.Reason, Message: t.Message}
 	}
-	im := p.o.Images[u.spec.Name]
-	if im.Ref != u.spec.Image || im.Attempt != attempt || im.Failures == 0 || im.State == ImagePresent {
+	if im := p.o.Images[u.spec.Name]; im.Ref == u.spec.Image && im.Attempt == attempt {
+		if w := p.imageHindrance(im, u.spec.Image); w != nil {
+			return w
+		}
+	}
+	return p.volumeHindrance(u)
+}
+
+// imageHindrance is why an image could not be pulled, or nil.
+func (p *planner) imageHindrance(im Image, ref string) *v1.ContainerStateWaiting {
+	if im.Failures == 0 || im.State == ImagePresent {
 		return nil
 	}
 	// The failure itself is shown at first; from the second on, that it is being waited out.
@@ -158,7 +168,7 @@ func (p *planner) hindrance(u *unit, attempt int) *v1.ContainerStateWaiting {
 	}
 	return &v1.ContainerStateWaiting{
 		Reason:  "ImagePullBackOff",
-		Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", u.spec.Image, im.Reason, im.Message),
+		Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", ref, im.Reason, im.Message),
 	}
 }
 

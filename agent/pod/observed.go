@@ -56,6 +56,8 @@ type Observed struct {
 	VolumesReady, CgroupReady bool
 	// Images is what is known of each container's image, by container name.
 	Images map[string]Image
+	// VolumeImages is what is known of the images that are volumes, by volume name; Attempt is always 0.
+	VolumeImages map[string]Image
 	// Troubles is why the latest attempt to make or start a container did not work, by container name.
 	Troubles map[string]Trouble
 	// RecursiveReadOnly says that mounts are read-only with all below where a container asks for that "if possible".
@@ -80,6 +82,7 @@ type Image struct {
 	Ref     string
 	Attempt int // of the container it was looked for
 	State   ImageState
+	ImageID string // "REPO@sha256:…", of a volume that is present
 	// Where State is ImageFailed: how often in a row, when last, and the reason as kubectl shows
 	// it (ErrImagePull, ErrImageNeverPull, InvalidImageName, RegistryUnavailable …).
 	Failures int

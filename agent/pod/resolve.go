@@ -208,7 +208,8 @@ func resolveMounts(pod *v1.Pod, c *v1.Container, lookup func(string) (string, bo
 			Volume: vm.Name, HostPath: host, SubPath: sub, ContainerPath: vm.MountPath,
 			NodeWrites: written(pod, vm.Name), OfMachine: ofMachine(pod, vm.Name),
 		}
-		m.ReadOnly = vm.ReadOnly || m.NodeWrites
+		m.OfImage = imageVolume(pod, vm.Name) != nil
+		m.ReadOnly = vm.ReadOnly || m.NodeWrites || m.OfImage
 		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, src.RecursiveReadOnly); err != nil {
 			return nil, err
 		}

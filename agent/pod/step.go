@@ -23,9 +23,10 @@ const (
 
 // The steps of a pod's life, roughly in its order.
 type (
-	// PullImage makes the image of one attempt present, as Policy says.
+	// PullImage makes the image of one attempt, or of a volume, present, as Policy says.
 	PullImage struct {
 		Container string
+		Volume    string // set where the image is a volume's, and no container is
 		Attempt   int
 		Image     string
 		Policy    v1.PullPolicy
@@ -91,13 +92,17 @@ type (
 )
 
 func (s PullImage) String() string {
-	if s.Policy == v1.PullAlways {
-		return fmt.Sprintf("pull image %s for container %s", s.Image, s.Container)
+	whose := "container " + s.Container
+	if s.Volume != "" {
+		whose = "volume " + s.Volume
 	}
-	if s.Policy == v1.PullNever {
-		return fmt.Sprintf("find image %s for container %s", s.Image, s.Container)
+	switch s.Policy {
+	case v1.PullAlways:
+		return fmt.Sprintf("pull image %s for %s", s.Image, whose)
+	case v1.PullNever:
+		return fmt.Sprintf("find image %s for %s", s.Image, whose)
 	}
-	return fmt.Sprintf("pull image %s for container %s unless present", s.Image, s.Container)
+	return fmt.Sprintf("pull image %s for %s unless present", s.Image, whose)
 }
 func (PinNamespaces) String() string { return "pin namespaces" }
 func (AttachNetwork) String() string { return "attach network" }
@@ -178,6 +183,10 @@ func After(later, earlier Step) Wait {
 		if _, ok := earlier.(PinNamespaces); ok {
 			return Succeeded
 		}
+	case MountVolumes: // an image that is quickly there is mounted at once
+		if e, ok := earlier.(PullImage); ok && e.Volume != "" {
+			return Ended
+		}
 	case UpdateContainer:
 		if _, ok := earlier.(LoosenCgroup); ok {
 			return Succeeded
@@ -191,7 +200,7 @@ func After(later, earlier Step) Wait {
 				return Succeeded
 			}
 		case PullImage:
-			if e.Container == l.Name {
+			if e.Container == l.Name && e.Volume == "" {
 				return Succeeded
 			}
 		case RemoveContainer:

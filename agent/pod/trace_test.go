@@ -47,6 +47,28 @@ var traces = []struct {
 		w.run(20 * time.Minute)
 		return w
 	}},
+	{"image-volume", func() *world {
+		a, b := container("reader"), container("plain")
+		a.VolumeMounts = []v1.VolumeMount{{Name: "content", MountPath: "/content"}}
+		p := newPod(a, b)
+		p.Spec.Volumes = []v1.Volume{{Name: "content", VolumeSource: v1.VolumeSource{
+			Image: &v1.ImageVolumeSource{Reference: "content:2", PullPolicy: v1.PullAlways},
+		}}}
+		w := newWorld(p)
+		w.pulls["volume content"] = func(n int) error {
+			if n < 2 {
+				return errors.New("registry says no")
+			}
+			return nil
+		}
+		w.run(time.Minute)
+		w.pulls["volume content"] = func(int) error { return errors.New("the registry is away") }
+		w.reboot()
+		w.run(2 * time.Minute)
+		w.delete(30)
+		w.run(3 * time.Minute)
+		return w
+	}},
 	{"back-off-cap", func() *world {
 		w := newWorld(newPod(container("web")))
 		w.behave["web"] = each(behaviour{exitAfter: time.Second, exitCode: 2})

@@ -27,6 +27,7 @@ type world struct {
 	// pulls says what the n-th pull for a container brings; nil error is success.
 	pulls   map[string]func(n int) error
 	pulled  map[string]int
+	mounted map[string]bool // image volumes
 	creates map[string]error
 	// room is what the node can grant; nil: not known.
 	room *Room
@@ -65,7 +66,7 @@ func newWorld(p *v1.Pod) *world {
 	return &world{
 		start: epoch, now: epoch, pod: p, behave: map[string]func(int) behaviour{}, pulls: map[string]func(int) error{},
 		killAfter: nextKill,
-		pulled:    map[string]int{}, creates: map[string]error{}, started: map[string]int{},
+		pulled:    map[string]int{}, mounted: map[string]bool{}, creates: map[string]error{}, started: map[string]int{},
 	}
 }
 
@@ -120,7 +121,7 @@ func (w *world) plan() Result {
 func (w *world) observed() Observed {
 	o := w.o
 	o.Containers = slices.Clone(w.o.Containers)
-	o.Images, o.Troubles = maps.Clone(w.o.Images), maps.Clone(w.o.Troubles)
+	o.Images, o.Troubles, o.VolumeImages = maps.Clone(w.o.Images), maps.Clone(w.o.Troubles), maps.Clone(w.o.VolumeImages)
 	if w.o.Sandbox != nil {
 		s := *w.o.Sandbox
 		o.Sandbox = &s
@@ -221,7 +222,7 @@ func (w *world) exit(id string, code int, oom bool) {
 // restartAgent loses what only a running agent knows.
 func (w *world) restartAgent() {
 	w.say("(agent restarts)")
-	w.o.Images, w.o.Troubles = nil, nil
+	w.o.Images, w.o.Troubles, w.o.VolumeImages = nil, nil, nil
 	w.o.VolumesReady, w.o.CgroupReady = false, false
 	w.o.Loosened, w.o.Settled, w.o.ResizeError = 0, 0, ""
 	for i := range w.o.Containers {

@@ -117,6 +117,9 @@ func (w *world) setImage(name string, im Image) {
 }
 
 func (w *world) applyPull(s PullImage) bool {
+	if s.Volume != "" {
+		return w.applyVolumePull(s)
+	}
 	n := w.pulled[s.Container]
 	w.pulled[s.Container]++
 	had := w.o.Images[s.Container]
@@ -133,7 +136,36 @@ func (w *world) applyPull(s PullImage) bool {
 	return true
 }
 
+// applyVolumePull: pulls of a volume are scripted under "volume NAME"; what this pod has mounted once needs no registry.
+func (w *world) applyVolumePull(s PullImage) bool {
+	key := "volume " + s.Volume
+	n := w.pulled[key]
+	w.pulled[key]++
+	if w.o.VolumeImages == nil {
+		w.o.VolumeImages = map[string]Image{}
+	}
+	if f := w.pulls[key]; f != nil && !w.mounted[s.Volume] {
+		if err := f(n); err != nil {
+			w.o.VolumeImages[s.Volume] = Image{
+				Ref: s.Image, State: ImageFailed, Failures: w.o.VolumeImages[s.Volume].Failures + 1, FailedAt: w.now,
+				Reason: "ErrImagePull", Message: err.Error(),
+			}
+			return false
+		}
+	}
+	w.o.VolumeImages[s.Volume] = Image{Ref: s.Image, State: ImagePresent, ImageID: s.Image + "@sha256:1"}
+	w.mounted[s.Volume], w.o.VolumesReady = true, false // there is more to mount now
+	return true
+}
+
 func (w *world) applyCreate(s CreateContainer) bool {
+	if c, _, ok := FindContainer(w.pod, s.Name); ok {
+		for _, m := range c.VolumeMounts {
+			if imageVolume(w.pod, m.Name) != nil && (!w.mounted[m.Name] || !w.o.VolumesReady) {
+				w.fail("container %s created before the image of volume %s is mounted", s.Name, m.Name)
+			}
+		}
+	}
 	for _, c := range w.o.Containers {
 		if c.Name != s.Name {
 			continue

@@ -181,7 +181,7 @@ func (w *worker) sandboxEvent(err error) error {
 
 func (w *worker) volumeRequest() volume.Request {
 	c := w.r.cfg
-	return volume.Request{Pod: w.pod, ConfigMap: c.Store.ConfigMap, Secret: c.Store.Secret, Token: c.Token, Allocatable: c.Allocatable()}
+	return volume.Request{Pod: w.pod, ConfigMap: c.Store.ConfigMap, Secret: c.Store.Secret, Token: c.Token, Image: w.showImage, Allocatable: c.Allocatable()}
 }
 
 // mount makes all volumes, and sets when their content is to be looked at again.

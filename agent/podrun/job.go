@@ -57,13 +57,13 @@ const pullPatience = 300 * time.Millisecond
 // pull makes an image present. It is left to itself when it takes long.
 func (w *worker) pull(ctx context.Context, s pod.PullImage) error {
 	done := make(chan error, 1)
-	w.setImage(s.Container, func(im *pod.Image) {
+	w.setImage(s, func(im *pod.Image) {
 		if im.Ref != s.Image {
 			*im = pod.Image{}
 		}
 		im.Ref, im.Attempt, im.State = s.Image, s.Attempt, pod.ImagePulling
 	})
-	started := w.job(ctx, pullJob+s.Container, func(ctx context.Context) { done <- w.pullNow(ctx, s) })
+	started := w.job(ctx, pullJob+s.Volume+"/"+s.Container, func(ctx context.Context) { done <- w.pullNow(ctx, s) })
 	if !started {
 		return errLater
 	}
@@ -78,46 +78,71 @@ func (w *worker) pull(ctx context.Context, s pod.PullImage) error {
 	return errLater
 }
 
-func (w *worker) setImage(container string, change func(*pod.Image)) {
+func (w *worker) setImage(s pod.PullImage, change func(*pod.Image)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	im := w.images[container]
+	if s.Volume != "" {
+		v := w.shown[s.Volume]
+		change(&v.Image)
+		w.shown[s.Volume] = v
+		return
+	}
+	im := w.images[s.Container]
 	change(&im)
-	w.images[container] = im
+	w.images[s.Container] = im
 }
 
 // pullNow pulls and keeps the outcome for Plan, which decides when to try again.
 func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
-	kind := w.kindOf(s.Container)
+	if s.Volume != "" && w.showsAlready(ctx, s) {
+		return nil
+	}
 	began, pulling := time.Now(), time.Time{}
 	img, err := w.r.cfg.Images.Ensure(ctx, image.Request{
 		Ref: s.Image, Policy: s.Policy, Credentials: w.credentials(),
 		OnPull: func() {
 			pulling = time.Now()
-			w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", s.Image))
+			w.imageEvent(s, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", s.Image))
 		},
 	})
 	if ctx.Err() != nil {
-		w.setImage(s.Container, func(im *pod.Image) { im.State = pod.ImageUnknown })
+		w.setImage(s, func(im *pod.Image) { im.State = pod.ImageUnknown })
 		return errLater
 	}
-	if err != nil && w.useCopy(ctx, s, kind, err) {
+	if err != nil && w.useCopy(ctx, s, err) {
 		return nil
 	}
 	if err != nil {
-		w.pullFailed(s, kind, err)
+		w.pullFailed(s, err)
 		return errLater
 	}
-	w.setImage(s.Container, func(im *pod.Image) {
-		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
-	})
+	w.pulled(s, img)
 	message := fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", s.Image)
 	if !pulling.IsZero() {
 		message = fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.", s.Image,
 			time.Since(pulling).Round(time.Millisecond), time.Since(began).Round(time.Millisecond), img.Size)
 	}
-	w.containerEvent(s.Container, kind, v1.EventTypeNormal, "Pulled", message)
+	w.imageEvent(s, v1.EventTypeNormal, "Pulled", message)
 	return nil
+}
+
+// pulled notes that the image is there.
+func (w *worker) pulled(s pod.PullImage, img image.Image) {
+	w.setImage(s, func(im *pod.Image) {
+		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
+	})
+	if s.Volume != "" {
+		w.willShow(s.Volume, img)
+	}
+}
+
+// imageEvent tells of a container's image on the container, and of a volume's on the pod.
+func (w *worker) imageEvent(s pod.PullImage, eventType, reason, message string) {
+	if s.Volume != "" {
+		w.event(eventType, reason, message)
+		return
+	}
+	w.containerEvent(s.Container, w.kindOf(s.Container), eventType, reason, message)
 }
 
 // useCopy takes the copy on this machine for a restart whose registry cannot be reached.
@@ -125,22 +150,20 @@ func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 // Differs: Kubernetes leaves a container with imagePullPolicy Always down until its registry
 // answers. Here a node that boots without a network must start its pods again, and this pod has
 // run this very image on this node before, so nothing is shown to it that it had not.
-func (w *worker) useCopy(ctx context.Context, s pod.PullImage, kind pod.Kind, cause error) bool {
+func (w *worker) useCopy(ctx context.Context, s pod.PullImage, cause error) bool {
 	if s.Attempt == 0 || s.Policy != v1.PullAlways || !errors.Is(cause, fault.ErrUnavailable) {
 		return false
 	}
 	if _, err := w.r.cfg.Images.Ensure(ctx, image.Request{Ref: s.Image, Policy: v1.PullNever}); err != nil {
 		return false
 	}
-	w.setImage(s.Container, func(im *pod.Image) {
-		*im = pod.Image{Ref: s.Image, Attempt: s.Attempt, State: pod.ImagePresent}
-	})
-	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Pulled",
+	w.pulled(s, image.Image{})
+	w.imageEvent(s, v1.EventTypeWarning, "Pulled",
 		fmt.Sprintf("Registry of image %q is not reachable, using the copy on this machine: %s", s.Image, cause))
 	return true
 }
 
-func (w *worker) pullFailed(s pod.PullImage, kind pod.Kind, err error) {
+func (w *worker) pullFailed(s pod.PullImage, err error) {
 	reason, message, event := image.ReasonOf(err), err.Error(), "Failed"
 	told := fmt.Sprintf("Failed to pull image %q: %s", s.Image, err)
 	switch reason { // in Kubernetes' words, which people and programs look for
@@ -155,17 +178,17 @@ func (w *worker) pullFailed(s pod.PullImage, kind pod.Kind, err error) {
 		told = message
 	}
 	first := false
-	w.setImage(s.Container, func(im *pod.Image) {
+	w.setImage(s, func(im *pod.Image) {
 		first = im.Message != message
 		im.State, im.FailedAt, im.Reason, im.Message = pod.ImageFailed, time.Now(), string(reason), message
 		im.Failures++
 	})
 	if first {
-		w.log.Warn("image not pulled", "container", s.Container, "image", s.Image, "err", err)
+		w.log.Warn("image not pulled", "container", s.Container, "volume", s.Volume, "image", s.Image, "err", err)
 		w.note(fmt.Errorf("image %s: %w", s.Image, err))
 	}
-	w.containerEvent(s.Container, kind, v1.EventTypeWarning, event, told)
-	w.containerEvent(s.Container, kind, v1.EventTypeWarning, "Failed", "Error: "+string(reason))
+	w.imageEvent(s, v1.EventTypeWarning, event, told)
+	w.imageEvent(s, v1.EventTypeWarning, "Failed", "Error: "+string(reason))
 }
 
 // credentials are those of the pod's pull secrets. One that is missing or broken is said so and left out.

@@ -25,6 +25,28 @@ type memImages struct {
 	takes map[string]time.Duration
 	fails map[string]error
 	pulls []string
+	views map[string]string // of volumes, "UID/NAME" to image
+}
+
+func (m *memImages) VolumeImage(_ context.Context, uid types.UID, volume string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if id := m.views[string(uid)+"/"+volume]; id != "" {
+		return id, nil
+	}
+	return "", fault.ErrNotFound
+}
+
+func (m *memImages) MountVolume(_ context.Context, uid types.UID, volume string, img image.Image, _ string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.views == nil {
+		m.views = map[string]string{}
+	}
+	if key := string(uid) + "/" + volume; m.views[key] == "" {
+		m.views[key] = img.RepoDigest
+	}
+	return nil
 }
 
 func (m *memImages) Ensure(ctx context.Context, req image.Request) (image.Image, error) {
@@ -46,7 +68,7 @@ func (m *memImages) Ensure(ctx context.Context, req image.Request) (image.Image,
 	if err != nil {
 		return image.Image{}, &image.Error{Ref: req.Ref, Reason: image.ReasonOf(err), Err: err}
 	}
-	return image.Image{Ref: req.Ref, Size: 42}, nil
+	return image.Image{Ref: req.Ref, RepoDigest: req.Ref + "@sha256:1", Size: 42}, nil
 }
 
 func (m *memImages) Get(_ context.Context, ref string) (image.Image, error) {
@@ -106,7 +128,7 @@ type memVolumes struct {
 	refreshAt time.Duration // after each Ensure; 0: never
 }
 
-func (v *memVolumes) Ensure(_ context.Context, r volume.Request) (volume.Result, error) {
+func (v *memVolumes) Ensure(ctx context.Context, r volume.Request) (volume.Result, error) {
 	<-time.After(v.takes)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -117,6 +139,9 @@ func (v *memVolumes) Ensure(_ context.Context, r volume.Request) (volume.Result,
 		out.RefreshAt = time.Now().Add(v.refreshAt)
 	}
 	for _, vol := range r.Pod.Spec.Volumes {
+		if vol.Image != nil && r.Image(ctx, &vol, "/volumes/"+vol.Name) != nil {
+			continue
+		}
 		out.Paths[vol.Name] = "/volumes/" + vol.Name
 	}
 	return out, nil

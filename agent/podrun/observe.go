@@ -26,7 +26,7 @@ func (w *worker) observe(ctx context.Context, d pod.Desired) (pod.Observed, erro
 		r, ok := w.r.cfg.Network.Result(w.uid)
 		s.Attached, s.IPs = ok, r.IPs
 	}
-	o.VolumesReady = w.volumes != nil && d.Pod != nil && w.volumesFor == d.Pod.ResourceVersion
+	o.VolumesReady = w.volumes != nil && d.Pod != nil && w.volumesFor == d.Pod.ResourceVersion && w.showsAll()
 	o.CgroupReady = w.cgroupParent != ""
 	o.Loosened, o.Settled = w.loosened, w.settled
 	if w.maybeTearDown(d) {
@@ -104,6 +104,7 @@ func (w *worker) addOwn(o *pod.Observed) {
 	defer w.mu.Unlock()
 	o.ResizeError = w.resizeError
 	o.Images, o.Troubles = maps.Clone(w.images), maps.Clone(w.troubles)
+	o.VolumeImages = w.volumeImages()
 	seen := map[string]bool{}
 	for i := range o.Containers {
 		c := &o.Containers[i]

@@ -41,6 +41,7 @@ type worker struct {
 	mu       sync.Mutex
 	causes   cause
 	images   map[string]pod.Image   // by container
+	shown    map[string]shown       // image volumes, by name
 	troubles map[string]pod.Trouble // by container
 	live     map[string]pod.Live    // by container id
 	jobs     map[string]context.CancelFunc
@@ -50,6 +51,7 @@ type worker struct {
 	killing  map[string]bool // container ids whose end was announced
 	view     PodView
 	end      *pod.Failed // why the node ends the pod
+	spare    bool        // the disk is short
 	// storageAt is when what the pod writes is measured next.
 	storageAt time.Time
 	// resizeError is why the last step of a resize did not succeed.
@@ -84,7 +86,7 @@ type failure struct {
 func newWorker(r *Runner, uid types.UID) *worker {
 	return &worker{
 		r: r, uid: uid, log: r.cfg.Log.With("uid", uid), wakC: make(chan struct{}, 1),
-		images: map[string]pod.Image{}, troubles: map[string]pod.Trouble{}, live: map[string]pod.Live{},
+		images: map[string]pod.Image{}, shown: map[string]shown{}, troubles: map[string]pod.Trouble{}, live: map[string]pod.Live{},
 		jobs: map[string]context.CancelFunc{}, failures: map[string]*failure{}, killing: map[string]bool{},
 		view: PodView{UID: uid},
 	}

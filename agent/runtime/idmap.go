@@ -74,6 +74,9 @@ func (r *Runtime) mapMounts(id string, c *pod.ContainerSpec) error {
 	}
 	mounts := slices.Clone(c.Mounts)
 	for i := range mounts {
+		if mounts[i].OfImage { // an overlay, which the kernel cannot map as a whole
+			continue
+		}
 		target := filepath.Join(dir, strconv.Itoa(i))
 		if err := mapIDs(mounts[i].HostPath, target, users); err != nil {
 			return fmt.Errorf("mount %s: %w", mounts[i].ContainerPath, err)

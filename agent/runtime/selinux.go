@@ -87,7 +87,7 @@ func relabel(mounts []pod.Mount, label string, more ...string) error {
 		return nil
 	}
 	for _, m := range mounts {
-		if !m.OfMachine {
+		if !m.OfMachine && !m.OfImage {
 			more = append(more, m.HostPath)
 		}
 	}

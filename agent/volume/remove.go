@@ -14,7 +14,7 @@ import (
 // Remove takes everything of the pod off the node: first the mounts, the deepest first, then the
 // files. It is idempotent. The containers must be gone. hostPath content stays, because it was
 // never below the pod's folder; a mount that could not be undone stops the deletion.
-func (v *Volumes) Remove(_ context.Context, uid types.UID) error {
+func (v *Volumes) Remove(ctx context.Context, uid types.UID) error {
 	unlock, err := v.lock(uid)
 	if err != nil {
 		return err
@@ -22,6 +22,9 @@ func (v *Volumes) Remove(_ context.Context, uid types.UID) error {
 	defer unlock()
 	dir := v.PodDir(uid)
 	if err := unmountBelow(dir); err != nil {
+		return fmt.Errorf("remove volumes of pod %s: %w", uid, err)
+	}
+	if err := v.releaseImages(ctx, uid); err != nil {
 		return fmt.Errorf("remove volumes of pod %s: %w", uid, err)
 	}
 	if err := removeTree(v.root, filepath.Join("pods", string(uid))); err != nil {

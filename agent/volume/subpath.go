@@ -80,7 +80,11 @@ func openSubPath(volume, sub string, create bool) (int, error) {
 	}
 	fd, err := openBeneath(root, sub, unix.O_PATH, 0)
 	if errors.Is(err, unix.ENOENT) && create {
-		if err := makeBeneath(root, sub); err != nil {
+		err = makeBeneath(root, sub)
+		if errors.Is(err, unix.EROFS) {
+			return -1, errors.New("is not there, and the volume is read-only")
+		}
+		if err != nil {
 			return -1, err
 		}
 		fd, err = openBeneath(root, sub, unix.O_PATH, 0)

@@ -6,6 +6,7 @@
 //	pods/UID/volumes/kubernetes.io~empty-dir/NAME      a folder, or a tmpfs
 //	pods/UID/volumes/kubernetes.io~configmap/NAME      files behind ..data
 //	pods/UID/volumes/kubernetes.io~secret/NAME         the same on a tmpfs; ~projected and ~downward-api too
+//	pods/UID/volumes/kubernetes.io~image/NAME          a read-only view of an image, mounted by agent/image
 //	pods/UID/volume-subpaths/VOLUME/CONTAINER/INDEX    a bind mount of one subPath
 //	pods/UID/etc-hosts, resolv.conf, hostname
 //	pods/UID/containers/CONTAINER/ATTEMPT/termination-log
@@ -41,6 +42,8 @@ type Config struct {
 	RootDir string // required: /var/lib/kubelet, or this node's own
 	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now; tests inject
+	// ReleaseImages gives back what a pod's image volumes were made of; nil: nothing.
+	ReleaseImages func(ctx context.Context, uid types.UID) error
 }
 
 // Volumes makes and removes pods' volumes. It is safe for concurrent use; calls about one pod
@@ -49,6 +52,8 @@ type Volumes struct {
 	root string
 	log  *slog.Logger
 	now  func() time.Time
+
+	release func(ctx context.Context, uid types.UID) error
 
 	mu   sync.Mutex
 	busy map[types.UID]*podLock
@@ -72,7 +77,7 @@ func New(cfg Config) (*Volumes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("volume root: %w", err)
 	}
-	v := &Volumes{root: real, log: cfg.Log, now: cfg.Now, busy: map[types.UID]*podLock{}}
+	v := &Volumes{root: real, log: cfg.Log, now: cfg.Now, release: cfg.ReleaseImages, busy: map[types.UID]*podLock{}}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -90,6 +95,8 @@ type Request struct {
 	Secret    func(namespace, name string) (*v1.Secret, bool)
 	// Token gives a new service-account token. It is called only when a token is due.
 	Token func(ctx context.Context, r TokenRequest) (Token, error)
+	// Image shows the image of a volume read-only at target, or answers ErrNotYet. Idempotent. Nil: there are no image volumes.
+	Image func(ctx context.Context, vol *v1.Volume, target string) error
 	// Allocatable is the node's, which limits stand for where a container has none.
 	Allocatable v1.ResourceList
 }
@@ -157,6 +164,9 @@ func (v *Volumes) Ensure(ctx context.Context, r Request) (Result, error) {
 			continue
 		}
 		path, err := v.ensure(ctx, r, vol, &result)
+		if errors.Is(err, ErrNotYet) {
+			continue
+		}
 		if err != nil {
 			errs = append(errs, &SetupError{Volume: vol.Name, Err: err})
 			continue
@@ -174,6 +184,8 @@ func (v *Volumes) ensure(ctx context.Context, r Request, vol *v1.Volume, result 
 		return ensureHostPath(vol.HostPath)
 	case vol.ConfigMap != nil, vol.Secret != nil, vol.DownwardAPI != nil, vol.Projected != nil:
 		return v.ensureContent(ctx, r, vol, result)
+	case vol.Image != nil:
+		return v.ensureImage(ctx, r, vol)
 	default:
 		return "", fmt.Errorf("%w: %s", ErrUnsupported, sourceName(vol))
 	}

@@ -18,6 +18,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
 
@@ -467,4 +468,46 @@ func tmpfs(t *testing.T, dir string) bool {
 		t.Fatal(err)
 	}
 	return fs.Type == unix.TMPFS_MAGIC
+}
+
+// An image volume that waits for its image is left out; what was made of images is given back between unmounting and deleting,
+// as often as it takes.
+func TestImageVolume(t *testing.T) {
+	var released []types.UID
+	failing := errors.New("containerd is away")
+	v, err := New(Config{RootDir: t.TempDir(), ReleaseImages: func(_ context.Context, uid types.UID) error {
+		released = append(released, uid)
+		return failing
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "uid-1"}, Spec: v1.PodSpec{
+		Volumes:    []v1.Volume{{Name: "content", VolumeSource: v1.VolumeSource{Image: &v1.ImageVolumeSource{Reference: "x:1"}}}},
+		Containers: []v1.Container{{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "content", MountPath: "/c"}}}},
+	}}
+	answer := ErrNotYet
+	var target string
+	r := Request{Pod: p, Image: func(_ context.Context, _ *v1.Volume, at string) error { target = at; return answer }}
+	if result, err := v.Ensure(t.Context(), r); err != nil || len(result.Paths) > 0 {
+		t.Errorf("without its image: %v, %v", result.Paths, err)
+	}
+	answer = nil
+	result, err := v.Ensure(t.Context(), r)
+	if err != nil || result.Paths["content"] != target || target != filepath.Join(v.PodDir("uid-1"), "volumes/kubernetes.io~image/content") {
+		t.Errorf("%v, %v, target %s", result.Paths, err, target)
+	}
+	if err := v.Remove(t.Context(), "uid-1"); !errors.Is(err, failing) {
+		t.Errorf("removed although images could not be given back: %v", err)
+	}
+	if pods, err := v.Pods(t.Context()); !pods["uid-1"] || err != nil {
+		t.Errorf("forgotten: %v %v", pods, err)
+	}
+	failing = nil
+	if err := v.Remove(t.Context(), "uid-1"); err != nil || len(released) != 2 {
+		t.Errorf("%v, released %v", err, released)
+	}
+	if pods, err := v.Pods(t.Context()); len(pods) > 0 || err != nil {
+		t.Errorf("left: %v %v", pods, err)
+	}
 }
