@@ -9,6 +9,8 @@ package config
 import (
 	"path/filepath"
 	"runtime"
+
+	"coracle/agent/evict"
 )
 
 // DefaultFile is read when it exists and --config is not given.
@@ -80,6 +82,29 @@ type Config struct {
 	// Memory says how containers' memory is treated beyond their limits.
 	Memory Memory `json:"memory,omitempty"`
 
+	// EvictionHard are the limits below which pods are ended at once, by signal: memory.available, nodefs.available,
+	// nodefs.inodesFree, imagefs.available, imagefs.inodesFree, pid.available; amounts ("100Mi") or shares ("10%").
+	// A signal that is left out keeps its default; "0" takes its limit away.
+	EvictionHard map[string]string `json:"evictionHard,omitempty"`
+	// EvictionSoft are limits that must have been met for as long as EvictionSoftGracePeriod says, by signal.
+	EvictionSoft            map[string]string `json:"evictionSoft,omitempty"`
+	EvictionSoftGracePeriod map[string]string `json:"evictionSoftGracePeriod,omitempty"`
+	// EvictionMaxPodGracePeriod bounds, in seconds, what pods get to end that go because of a soft limit.
+	EvictionMaxPodGracePeriod int64 `json:"evictionMaxPodGracePeriod,omitempty"`
+	// EvictionMinimumReclaim is how much more than a limit must be free again before the node is left alone, by signal.
+	EvictionMinimumReclaim map[string]string `json:"evictionMinimumReclaim,omitempty"`
+	// EvictionPressureTransitionPeriod is how long a pressure condition stays after its limit was last met: 5m.
+	EvictionPressureTransitionPeriod string `json:"evictionPressureTransitionPeriod,omitempty"`
+
+	// ShutdownGracePeriod is how long a shutdown of the machine waits for pods, such as 60s; 0, the default: not at all.
+	// It takes systemd's logind.
+	ShutdownGracePeriod string `json:"shutdownGracePeriod,omitempty"`
+	// ShutdownGracePeriodCriticalPods is the part of it, at the end, that is kept for critical pods.
+	ShutdownGracePeriodCriticalPods string `json:"shutdownGracePeriodCriticalPods,omitempty"`
+	// ShutdownGracePeriodByPodPriority takes the place of both: pods of a priority from this one on get so many seconds,
+	// and those of lower priority end first.
+	ShutdownGracePeriodByPodPriority []PriorityGrace `json:"shutdownGracePeriodByPodPriority,omitempty"`
+
 	// RuntimeHandlers are what RuntimeClasses may name as their handler, beside "runc" and "crun", which are there where the
 	// programs are. A value is an OCI runtime's path ("/usr/local/bin/youki"), or one of containerd's shims with, where it
 	// takes one, the path of its configuration ("io.containerd.runsc.v1:/etc/runsc.toml").
@@ -136,6 +161,12 @@ type Memory struct {
 	// Throttling slows containers down before they reach their limit, from this share of their room on, such as 0.9;
 	// 0, the default, does not.
 	Throttling float64 `json:"throttling,omitempty"`
+}
+
+// PriorityGrace is the grace of pods from a priority on, at a shutdown.
+type PriorityGrace struct {
+	Priority                   int32 `json:"priority"`
+	ShutdownGracePeriodSeconds int64 `json:"shutdownGracePeriodSeconds"`
 }
 
 // Logs bounds the containers' logs.
@@ -205,6 +236,12 @@ func Default() Config {
 			MaxParallelPulls: 3, GCHighThresholdPercent: 85, GCLowThresholdPercent: 80,
 			MinimumGCAge: "2m", MaximumGCAge: "0", GCPeriod: "5m",
 		},
+		EvictionHard: evict.DefaultHard(),
+
+		EvictionPressureTransitionPeriod: "5m",
+		ShutdownGracePeriod:              "0s",
+		ShutdownGracePeriodCriticalPods:  "0s",
+
 		Poll:        "0",
 		MemoryLimit: "64Mi",
 		LogLevel:    "info",

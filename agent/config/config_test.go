@@ -106,6 +106,8 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		"cluster-dns": "10.96.0.10", "cluster-domain": "c.local", "pod-cidr": "10.1.0.0/24", "node-ip": "10.0.0.1",
 		"labels": "a=b", "taints": "a=b:NoSchedule", "reserved": "cpu=100m", "cni-mtu": "1400", "pod-pids-limit": "100", "memory-throttling": "0.9", "runtime-handlers": "x=/usr/bin/x",
 		"allowed-unsafe-sysctls": "net.core.*", "seccomp-default": "true",
+		"eviction-soft": "memory.available=1Gi", "eviction-soft-grace-period": "memory.available=90s", "eviction-max-pod-grace-period": "30",
+		"eviction-minimum-reclaim": "memory.available=1Gi", "shutdown-grace-period-by-pod-priority": "0=10,1000=20",
 		"images-credential-provider-config": "/etc/p.yaml", "images-credential-provider-bin-dir": "/opt/p",
 	}
 	for k, v := range set {
@@ -132,9 +134,10 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		}
 	}
 	lists := 4 // cni.binDirs, clusterDNS, taints, allowedUnsafeSysctls
+	extra := 5 // five lines of evictionHard are one flag, two of shutdownGracePeriodByPodPriority
 	flags := 0
 	f.VisitAll(func(*pflag.Flag) { flags++ })
-	if got := flags - 1; got != leaves+lists {
+	if got := flags - 1; got != leaves+lists-extra {
 		t.Errorf("%d flags for %d fields:\n%s", got, leaves+lists, data)
 	}
 }

@@ -27,6 +27,12 @@ func (c *Config) Validate() error {
 	c.validateNetwork(fail)
 	c.validateSysctls(fail)
 	c.validateNumbers(fail)
+	if _, err := c.Eviction(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.ShutdownGraces(); err != nil {
+		errs = append(errs, err)
+	}
 	c.validateImages(fail)
 	if _, err := c.ParsedTaints(); err != nil {
 		errs = append(errs, err)

@@ -16,6 +16,8 @@ type Desired struct {
 	// End is why the node ends the pod, or does not begin it: a rejection, eviction, preemption, shutdown. Nil: nothing of the
 	// kind. It need be said only until Facts has it, and it is read, never changed.
 	End *Failed
+	// Spare says that the disk is short: containers that have ended go, where their pod has ended too. How they ended is remembered.
+	Spare bool
 	// HostIPs are the node's addresses, primary first.
 	HostIPs []string
 	// Room is what the node can grant. It may be nil where AsksResize is false.

@@ -58,6 +58,15 @@ func (o *Occupancy) Leave(uid types.UID) {
 	delete(o.tenants, uid)
 }
 
+// Pods are those that are counted in, in no order.
+func (o *Occupancy) Pods() []*v1.Pod {
+	out := make([]*v1.Pod, 0, len(o.tenants))
+	for _, t := range o.tenants {
+		out = append(out, t.pod)
+	}
+	return out
+}
+
 // requestsOf is what a pod takes: thousandths of a CPU, bytes, pieces. The pod itself is one of "pods".
 func requestsOf(p *v1.Pod) map[v1.ResourceName]int64 {
 	list, _ := Resources(p)

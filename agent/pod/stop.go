@@ -57,8 +57,17 @@ func (p *planner) erase() {
 	p.tearDown(true)
 }
 
-// finish frees what a pod that has ended does not need; its containers stay for their logs.
+// finish frees what a pod that has ended does not need; its containers stay for their logs, unless the disk is short.
 func (p *planner) finish() {
+	if f := p.facts.Failed; p.d.Spare || f != nil && f.Reason == evicted {
+		p.remember()
+		for _, c := range p.o.Containers {
+			p.add(RemoveContainer{ID: c.ID, Name: c.Name, Attempt: c.Attempt})
+		}
+		sortSteps(p.steps)
+		p.tearDown(false)
+		return
+	}
 	for _, u := range p.units {
 		p.prune(u)
 		if c := u.newest(); c != nil && c.State == Created {

@@ -28,13 +28,16 @@ func OnDisk(v *v1.Volume) bool {
 	return v.EmptyDir != nil && v.EmptyDir.Medium == v1.StorageMediumDefault
 }
 
+// evicted is the reason of pods that the node ended because something was short, or because they took too much of it.
+const evicted = "Evicted"
+
 // evictedNow is the grace of a pod that must stop writing.
 var evictedNow = int64(1)
 
 // OverStorage is why the pod is evicted for what it has written, in Kubernetes' words; nil where it keeps within its limits.
 func OverStorage(p *v1.Pod, use StorageUse) *Failed {
 	evict := func(format string, args ...any) *Failed {
-		return &Failed{Reason: "Evicted", Message: fmt.Sprintf(format, args...), Disruption: v1.PodReasonTerminationByKubelet, GraceSeconds: &evictedNow}
+		return &Failed{Reason: evicted, Message: fmt.Sprintf(format, args...), Disruption: v1.PodReasonTerminationByKubelet, GraceSeconds: &evictedNow}
 	}
 	total := int64(0)
 	for i := range p.Spec.Volumes {

@@ -98,6 +98,34 @@ func (r *Runner) End(uid types.UID, f pod.Failed) bool {
 	return true
 }
 
+// Tenants are the pods that the node has taken and that have not ended, with the resources they were granted.
+func (r *Runner) Tenants() []*v1.Pod {
+	r.admission.mu.Lock()
+	defer r.admission.mu.Unlock()
+	r.loadBooks()
+	return r.admission.books.Pods()
+}
+
+// DropDead has the containers of pods that have ended removed: they are kept for nothing but themselves, as their logs are
+// files of their own. It says of how many pods it asked that now.
+func (r *Runner) DropDead() int {
+	r.mu.Lock()
+	var ended []*worker
+	for _, w := range r.workers {
+		w.mu.Lock()
+		if !w.spare && pod.Final(w.view.Phase) {
+			w.spare = true
+			ended = append(ended, w)
+		}
+		w.mu.Unlock()
+	}
+	r.mu.Unlock()
+	for _, w := range ended {
+		w.wake(causeOther)
+	}
+	return len(ended)
+}
+
 // affinityDoubt is how long the labels that a pod asks for may be on their way: a label and a pod that needs it are often made
 // one right after the other, and reach the node in any order.
 const affinityDoubt = 3 * time.Second
@@ -108,7 +136,7 @@ func (w *worker) admit(d *pod.Desired) (again time.Time) {
 		return time.Time{}
 	}
 	w.mu.Lock()
-	d.End = w.end
+	d.End, d.Spare = w.end, w.spare
 	w.mu.Unlock()
 	if w.admitted {
 		return time.Time{}
