@@ -172,8 +172,11 @@ containerd:
 cni:
   confDir: %[3]s/cni
   bridge: cor%[5]s
-`, c.node, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket(), groups, driver)
+`, c.node, c.gwPort, c.dir, c.sockets, c.id, c.containerdSocket(), groups, driver) + os.Getenv(agentEnv)
 }
+
+// agentEnv holds more lines for the agent's configuration.
+const agentEnv = "CORACLE_TEST_AGENT_CONFIG"
 
 func (c *cluster) staticPodDir() string { return filepath.Join(c.dir, "manifests") }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,7 +56,10 @@ func (g groups) value(dir, what string) (string, error) {
 		"shares": "cpu/" + dir + "/cpu.shares",
 	}
 	if g.unified {
-		paths = map[string]string{"quota": dir + "/cpu.max", "memory": dir + "/memory.max", "pids": dir + "/pids.max", "shares": dir + "/cpu.weight"}
+		paths = map[string]string{
+			"quota": dir + "/cpu.max", "memory": dir + "/memory.max", "pids": dir + "/pids.max", "shares": dir + "/cpu.weight",
+			"low": dir + "/memory.low", "high": dir + "/memory.high", "swap": dir + "/memory.swap.max",
+		}
 	}
 	data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", paths[what]))
 	if err != nil {
@@ -133,6 +137,7 @@ func TestResources(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	s.memoryPolicy(g)
 	s.eventually(30*time.Second, func() error {
 		events, err := s.kubectl("get", "events", "--field-selector", "involvedObject.name=strange,reason=FailedCreatePodSandBox")
 		if err != nil || !strings.Contains(events, `no runtime for "unheard-of" is configured`) {
@@ -140,14 +145,41 @@ func TestResources(t *testing.T) {
 		}
 		return nil
 	})
-	if err := waitingReason("ContainerCreating")(s.pod("strange")); err != nil {
-		t.Error(err)
-	}
+	s.waitPod("strange", 20*time.Second, waitingReason("ContainerCreating"))
 	var node corev1.Node
 	s.cluster.get(t, &node, "node", s.node)
 	handlers := fmt.Sprint(node.Status.RuntimeHandlers)
 	if !strings.Contains(handlers, "runc") {
 		t.Errorf("the node's handlers: %s", handlers)
+	}
+	if !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == "LimitsEnforced" && c.Message != "" }) {
+		t.Errorf("no condition says what the node can hold pods to: %+v", node.Status.Conditions)
+	}
+}
+
+// memoryPolicy checks what cgroup v2 alone can do, as far as the agent is configured to.
+func (s *space) memoryPolicy(g groups) {
+	s.t.Helper()
+	if !g.unified || g.systemd {
+		return
+	}
+	limited, container := s.pod("limited"), map[string]string{"low": "0", "high": "-1", "swap": "0"}
+	if config := os.Getenv(agentEnv); strings.Contains(config, "tiered") { // and throttling 0.9 of what lies between 32Mi and 64Mi
+		container["low"], container["high"] = "33554432", "63750144"
+		if err := g.want(limited, "", map[string]string{"low": "33554432"}); err != nil {
+			s.t.Error(err)
+		}
+	} else if strings.Contains(config, "LimitedSwap") {
+		delete(container, "swap")
+		if swap, err := g.value(g.dir(limited, "main"), "swap"); err != nil || swap == "0" || swap == "-1" {
+			s.t.Errorf("a burstable pod may swap %s, %v", swap, err)
+		}
+		if err := g.want(s.pod("plain"), "main", map[string]string{"swap": "0"}); err != nil {
+			s.t.Error(err)
+		}
+	}
+	if err := g.want(limited, "main", container); err != nil {
+		s.t.Error(err)
 	}
 }
 
@@ -269,5 +301,37 @@ func TestStorageLimits(t *testing.T) {
 	}
 	if p := s.pod("modest"); p.Status.Phase != corev1.PodRunning {
 		t.Errorf("a pod within its limit is %s: %s", p.Status.Phase, p.Status.Message)
+	}
+}
+
+// The agent is killed before and after each step of a resize. The next start goes on with it, and restarts nothing.
+func TestKillAtEachStepOfAResize(t *testing.T) {
+	s := newSpace(t)
+	g := s.groups()
+	s.apply(s.sized("web", "{requests: {cpu: 100m, memory: 64Mi}, limits: {cpu: 200m, memory: 64Mi}}"))
+	s.waitReady("web")
+	milli := 100
+	for _, step := range []string{"LoosenCgroup", "UpdateContainer", "SettleCgroup"} {
+		for _, when := range []string{"before", "after"} {
+			milli += 10
+			resources := fmt.Sprintf(`{"requests":{"cpu":"%dm"},"limits":{"cpu":"%dm"}}`, milli, 2*milli)
+			s.killAt(when+" "+step, func() {
+				s.do("patch", "pod", "web", "--subresource", "resize", "-p", `{"spec":{"containers":[{"name":"main","resources":`+resources+`}]}}`)
+			})
+			p := s.waitPod("web", 60*time.Second, func(p *pod) error {
+				if c := condition(p, corev1.PodResizeInProgress); c.Status != "" || p.Status.ObservedGeneration != p.Generation {
+					return fmt.Errorf("killed %s %s: %+v", when, step, c)
+				}
+				for _, container := range []string{"", "main"} {
+					if err := g.want(p, container, map[string]string{"quota": fmt.Sprint(2 * milli * 100)}); err != nil && !(g.systemd && container == "") { // systemd rounds
+						return err
+					}
+				}
+				return nil
+			})
+			if count := p.Status.ContainerStatuses[0].RestartCount; count != 0 {
+				t.Errorf("killed %s %s: restartCount is %d", when, step, count)
+			}
+		}
 	}
 }
