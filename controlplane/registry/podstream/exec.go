@@ -143,6 +143,7 @@ func (c Config) command(pod *v1.Pod, req *nodev1.StreamRequest, streams *remotec
 		}
 		defer func() { _ = stream.Close() }() // never fails
 		rel := &relay{stream: stream}
+		w = lingerWriter{w}
 		if wsstream.IsWebSocketRequestWithStreamCloseProtocol(hr) {
 			serveV5(w, hr, rel, streams)
 			return
