@@ -2,7 +2,8 @@
 // only door to CNI.
 //
 // It owns which conflist is used, the agent's own conflist where an administrator gave none,
-// the record of every attachment, and the clean-up of attachments whose pod is gone. It does
+// the record of every attachment, and the clean-up of attachments whose pod is gone. ADD of the
+// own conflist, unedited, runs in this process instead of by its plugins (native.go). It does
 // not make network namespaces (agent/runtime pins them) and holds no service rules.
 //
 // On disk, below CacheDir:
