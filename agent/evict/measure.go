@@ -30,12 +30,14 @@ type Machine struct {
 	Cgroups  *cgroup.Cgroups
 	Statuses Statuses
 	Runtime  Runtime
-	// NodeDir holds volumes, LogDir the containers' logs; ImageDir is on the file system of images, empty: on that of NodeDir.
-	NodeDir, LogDir, ImageDir string
+	// NodeDir holds volumes, LogDir the containers' logs.
+	NodeDir, LogDir string
+	// ImageDir is on the file system of images. Nil: that of NodeDir.
+	ImageDir func(ctx context.Context) string
 }
 
 // levels reads all signals. What cannot be read is left out.
-func (m *Machine) levels() Levels {
+func (m *Machine) levels(ctx context.Context) Levels {
 	l := Levels{}
 	if memory := m.Host.Memory(); memory.Total > 0 {
 		l[MemoryAvailable] = Level{memory.Total, memory.Available}
@@ -54,27 +56,27 @@ func (m *Machine) levels() Levels {
 		}
 	}
 	disk(m.NodeDir, NodefsAvailable, NodefsInodesFree)
-	disk(m.imageDir(), ImagefsAvailable, ImagefsInodesFree)
+	disk(m.imageDir(ctx), ImagefsAvailable, ImagefsInodesFree)
 	return l
 }
 
-func (m *Machine) imageDir() string {
-	if m.ImageDir == "" {
+func (m *Machine) imageDir(ctx context.Context) string {
+	if m.ImageDir == nil {
 		return m.NodeDir
 	}
-	return m.ImageDir
+	return m.ImageDir(ctx)
 }
 
 // oneDisk says that volumes, logs, images and what containers write share a file system.
-func (m *Machine) oneDisk() bool {
+func (m *Machine) oneDisk(ctx context.Context) bool {
 	var a, b syscall.Stat_t
-	return syscall.Stat(m.NodeDir, &a) == nil && syscall.Stat(m.imageDir(), &b) == nil && a.Dev == b.Dev
+	return syscall.Stat(m.NodeDir, &a) == nil && syscall.Stat(m.imageDir(ctx), &b) == nil && a.Dev == b.Dev
 }
 
 // uses is how much each pod uses of what the signal is about. It is 0 where that cannot be told.
 func (m *Machine) uses(ctx context.Context, s Signal, pods []*v1.Pod) []Use {
 	out := make([]Use, 0, len(pods))
-	one := s.Disk() && m.oneDisk()
+	one := s.Disk() && m.oneDisk(ctx)
 	for _, p := range pods {
 		if ctx.Err() != nil {
 			break

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"pgregory.net/rapid"
 )
 
@@ -25,6 +26,10 @@ func TestParse(t *testing.T) {
 	s := parsed(t, Text{})
 	if len(s.Thresholds) != 5 || s.Thresholds[0] != (Threshold{Signal: MemoryAvailable, Limit: Amount{Value: 100 * mi}}) || s.Hold != 5*time.Minute {
 		t.Errorf("defaults: %+v", s)
+	}
+	kept := s.Kept(v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi"), v1.ResourceEphemeralStorage: resource.MustParse("100Gi"), v1.ResourceCPU: resource.MustParse("2")})
+	if len(kept) != 2 || kept.Memory().String() != "100Mi" || kept.StorageEphemeral().String() != "10Gi" {
+		t.Errorf("kept: %+v", kept)
 	}
 	s = parsed(t, Text{
 		Hard: map[string]string{"memory.available": "0", "pid.available": "3%"}, Soft: map[string]string{"nodefs.available": "15%"},

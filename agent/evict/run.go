@@ -111,7 +111,7 @@ func (e *Evictor) Admit(p *v1.Pod) *pod.Rejection {
 
 // look reads, decides and does one thing. It returns when to look again.
 func (e *Evictor) look(ctx context.Context, now time.Time) time.Duration {
-	levels := e.cfg.Machine.levels()
+	levels := e.cfg.Machine.levels(ctx)
 	d, next := Plan(e.cfg.Settings, e.state, levels, now)
 	e.state = next
 	e.publish(d.Conditions)
@@ -200,7 +200,7 @@ func (e *Evictor) relieve(ctx context.Context, t Threshold, levels Levels, now t
 // reclaim removes dead containers and unused images, where these are on the disk that is short. True: wait and see what it came to.
 func (e *Evictor) reclaim(ctx context.Context, t Threshold, levels Levels, now time.Time) bool {
 	onImages := t.Signal == ImagefsAvailable || t.Signal == ImagefsInodesFree
-	if !onImages && !e.cfg.Machine.oneDisk() {
+	if !onImages && !e.cfg.Machine.oneDisk(ctx) {
 		return false
 	}
 	if e.cfg.Pods.DropDead() > 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -77,6 +78,18 @@ func Parse(t Text) (Settings, error) {
 		fail("evictionMaxPodGracePeriod", "must not be negative, is %d", t.MaxGrace)
 	}
 	return s, errors.Join(errs...)
+}
+
+// Kept is what must stay free of memory and disk for the node not to be under pressure: pods cannot have it.
+func (s Settings) Kept(capacity v1.ResourceList) v1.ResourceList {
+	out := v1.ResourceList{}
+	for _, t := range s.Thresholds {
+		if r := t.Signal.Resource(); !t.Soft && (t.Signal == MemoryAvailable || t.Signal == NodefsAvailable) {
+			q := capacity[r]
+			out[r] = *resource.NewQuantity(t.Limit.of(q.Value()), resource.BinarySI)
+		}
+	}
+	return out
 }
 
 func amounts(field string, texts map[string]string, fail func(string, string, ...any)) map[Signal]Amount {

@@ -73,14 +73,8 @@ func TestBareRoot(t *testing.T) {
 	if f.CPUs < 1 || f.OSImage != "Linux" || f.Memory.Total != 0 || f.BootID != "" {
 		t.Errorf("facts %+v", f)
 	}
-	// A Node can be made of nothing, and no pressure is felt where nothing is known.
-	var p Pressure
+	// A Node can be made of nothing.
 	f.Disk = Disk{}
-	for _, c := range p.Observe(time.Now(), f) {
-		if c.Status != v1.ConditionFalse {
-			t.Errorf("%+v", c)
-		}
-	}
 	n := Node(time.Now(), f, Settings{Name: "n", MaxPods: 110}, Live{}, nil)
 	if n.Labels[v1.LabelHostname] != "n" || n.Status.Allocatable.Memory().Sign() != 0 {
 		t.Errorf("node %+v", n)
@@ -112,7 +106,7 @@ func TestHugePages(t *testing.T) {
 		}
 	}
 	memory := Allocatable(list, nil)[v1.ResourceMemory]
-	if want := int64(1<<30 - memoryFloor - 6<<20); memory.Value() != want {
+	if want := int64(1<<30 - 6<<20); memory.Value() != want {
 		t.Errorf("allocatable memory %d, want %d", memory.Value(), want)
 	}
 }
@@ -124,7 +118,7 @@ func TestAllocatable(t *testing.T) {
 	}
 	got := Allocatable(capacity, v1.ResourceList{v1.ResourceCPU: resource.MustParse("500m"), v1.ResourceMemory: resource.MustParse("2Gi")})
 	for name, want := range map[v1.ResourceName]string{
-		v1.ResourceCPU: "1500m", v1.ResourceMemory: "0", v1.ResourceEphemeralStorage: "9Gi", v1.ResourcePods: "110",
+		v1.ResourceCPU: "1500m", v1.ResourceMemory: "0", v1.ResourceEphemeralStorage: "10Gi", v1.ResourcePods: "110",
 	} {
 		if q := got[name]; q.Cmp(resource.MustParse(want)) != 0 {
 			t.Errorf("%s: %s, want %s", name, q.String(), want)
@@ -135,33 +129,21 @@ func TestAllocatable(t *testing.T) {
 	}
 }
 
-func TestPressureIsHeld(t *testing.T) {
-	start := time.Unix(1_700_000_000, 0)
-	enough := Facts{
-		Memory: Memory{Total: 8 << 30, Available: 4 << 30}, Pids: Pids{Max: 1000, Used: 10},
-		Disk: Disk{Total: 100, Available: 50, Inodes: 100, InodesFree: 50},
-	}
-	short := enough
-	short.Memory.Available = 50 << 20
-	short.Disk.InodesFree = 4
-	short.Pids.Used = 960
-	var p Pressure
-	status := func(now time.Time, f Facts) string {
-		s := ""
-		for _, c := range p.Observe(now, f) {
-			s += string(c.Status)[:1]
-		}
-		return s
-	}
-	for _, step := range []struct {
-		after time.Duration
-		facts Facts
-		want  string
+func TestPressures(t *testing.T) {
+	for _, test := range []struct {
+		in   []v1.NodeConditionType
+		want string
 	}{
-		{0, enough, "FFF"}, {time.Second, short, "TTT"}, {4 * time.Minute, enough, "TTT"}, {6 * time.Minute, enough, "FFF"},
+		{nil, "False KubeletHasSufficientMemory False KubeletHasNoDiskPressure False KubeletHasSufficientPID "},
+		{[]v1.NodeConditionType{v1.NodeDiskPressure}, "False KubeletHasSufficientMemory True KubeletHasDiskPressure False KubeletHasSufficientPID "},
+		{[]v1.NodeConditionType{v1.NodeMemoryPressure, v1.NodePIDPressure}, "True KubeletHasInsufficientMemory False KubeletHasNoDiskPressure True KubeletHasInsufficientPID "},
 	} {
-		if got := status(start.Add(step.after), step.facts); got != step.want {
-			t.Errorf("after %s: %s, want %s", step.after, got, step.want)
+		got := ""
+		for _, c := range Pressures(test.in) {
+			got += string(c.Status) + " " + c.Reason + " "
+		}
+		if got != test.want {
+			t.Errorf("%v: %s, want %s", test.in, got, test.want)
 		}
 	}
 }
@@ -176,7 +158,7 @@ func TestNode(t *testing.T) {
 	live := Live{
 		Hostname: "host", Addresses: []string{"10.0.0.1", "fd00::1"}, RuntimeVersion: "containerd://2.1.0",
 		Images:   []v1.ContainerImage{{Names: []string{"small"}, SizeBytes: 1}, {Names: []string{"b", "a"}, SizeBytes: 9}},
-		Pressure: (&Pressure{}).Observe(now, f),
+		Pressure: Pressures(nil),
 	}
 	n := Node(now, f, s, live, nil)
 	if n.Labels["zone"] != "a" || n.Labels[v1.LabelHostname] != "host" || n.Labels[v1.LabelArchStable] != "amd64" || len(n.Spec.Taints) != 1 {

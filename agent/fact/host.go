@@ -4,7 +4,7 @@
 // Every fact tolerates absence. Small boards lack DMI tables, machine ids and whole lines of
 // /proc/cpuinfo; none of that may keep a node from joining. A fact that is missing has a
 // documented stand-in. Reading is separated from deciding: Host reads files below a root,
-// Node and Pressure are pure.
+// Node and Pressures are pure.
 package fact
 
 import (

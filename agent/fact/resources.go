@@ -49,8 +49,8 @@ func Capacity(f Facts, maxPods int) v1.ResourceList {
 	return list
 }
 
-// Allocatable is what pods may request: capacity less what is reserved, less what must stay free
-// for the node not to be under pressure, less huge pages, which are memory too. Never below zero.
+// Allocatable is what pods may request: capacity less what is reserved (with what must stay free for the node not to be
+// under pressure), less huge pages, which are memory too. Never below zero.
 func Allocatable(capacity, reserved v1.ResourceList) v1.ResourceList {
 	out := v1.ResourceList{}
 	for name, q := range capacity {
@@ -58,16 +58,12 @@ func Allocatable(capacity, reserved v1.ResourceList) v1.ResourceList {
 		if r, ok := reserved[name]; ok {
 			q.Sub(r)
 		}
-		switch name {
-		case v1.ResourceMemory:
-			q.Sub(*resource.NewQuantity(memoryFloor, resource.BinarySI))
+		if name == v1.ResourceMemory {
 			for other, pages := range capacity {
 				if isHugePages(other) {
 					q.Sub(pages)
 				}
 			}
-		case v1.ResourceEphemeralStorage:
-			q.Sub(*resource.NewQuantity(q.Value()/diskFloorShare, resource.BinarySI))
 		}
 		if q.Sign() < 0 {
 			q.Set(0)

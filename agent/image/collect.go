@@ -68,6 +68,9 @@ func (m *Images) disk(ctx context.Context) (Disk, error) {
 	return Disk{Capacity: int64(st.Blocks * block), Available: int64(st.Bavail * block)}, nil
 }
 
+// DiskPath is a folder on the file system that images are unpacked on.
+func (m *Images) DiskPath(ctx context.Context) string { return m.diskPath(ctx) }
+
 // diskPath asks containerd once where it unpacks images.
 func (m *Images) diskPath(ctx context.Context) string {
 	m.mu.Lock()

@@ -30,6 +30,7 @@ import (
 	"coracle/agent/cgroup"
 	"coracle/agent/cni"
 	"coracle/agent/config"
+	"coracle/agent/evict"
 	"coracle/agent/fact"
 	"coracle/agent/identity"
 	"coracle/agent/image"
@@ -69,6 +70,7 @@ type Node struct {
 
 	network *network
 	imageGC *imageGC
+	evictor *evict.Evictor
 	report  *report
 	tokens  *tokens
 	began   time.Time
@@ -201,6 +203,7 @@ func (n *Node) buildPods() (err error) {
 		HostIPs:       n.network.Addresses,
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
 		Node:          n.object,
+		Admission:     n.admit,
 		UnsafeSysctls: n.cfg.AllowedUnsafeSysctls,
 		MemoryBytes:   n.host.Memory().Total,
 		Memory:        n.memoryPolicy(),
@@ -210,6 +213,9 @@ func (n *Node) buildPods() (err error) {
 		return err
 	}
 	if n.imageGC, err = newImageGC(n); err != nil {
+		return err
+	}
+	if err := n.buildEvictor(); err != nil {
 		return err
 	}
 	n.network.moved = n.wakeAll
@@ -252,6 +258,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		"pods":    n.runner.Run,
 		"statics": n.statics.Run,
 		"images":  n.imageGC.Run,
+		"evictor": n.evictor.Run,
 		"status":  n.serveStatus,
 	} {
 		g.Go(func() error {

@@ -86,6 +86,8 @@ func newMachine(t *testing.T) *machine {
 	cfg.Containerd.Socket = d.Address
 	cfg.CNI.ConfDir, cfg.CNI.BinDirs, cfg.CNI.Bridge = filepath.Join(d.Dir, "net.d"), []string{"/usr/lib/cni"}, "cnode0"
 	cfg.CgroupDriver, cfg.CgroupRoot = "cgroupfs", fmt.Sprintf("/coraclenodetest%d", os.Getpid())
+	// How full the disk of this machine is must not matter.
+	cfg.EvictionHard = map[string]string{"nodefs.available": "0", "nodefs.inodesFree": "0", "imagefs.available": "0", "imagefs.inodesFree": "0"}
 	cfg.Server = "127.0.0.1:1" // nobody listens there, least of all in this namespace
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,6 @@ type report struct {
 
 	mu        sync.Mutex
 	prev      *v1.Node
-	pressure  fact.Pressure
 	images    []v1.ContainerImage
 	imagesAt  time.Time
 	runtime   string // "containerd://1.6.20", the last that was heard
@@ -56,15 +55,24 @@ func newReport(n *Node) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report{n: n, wake: make(chan struct{}, 1), seen: n.began, settings: fact.Settings{
-		Name: n.name, Labels: n.cfg.Labels, Taints: taints, Reserved: reserved, MaxPods: n.cfg.MaxPods,
-		Version: version.Kubernetes + "+coracle",
-	}}
+	eviction, err := n.cfg.Eviction()
+	if err != nil {
+		return nil, err
+	}
 	facts, err := n.host.Read(n.cfg.RootDir, runtime.GOARCH)
 	if err != nil {
 		return nil, err
 	}
-	r.allocated = fact.Allocatable(fact.Capacity(facts, n.cfg.MaxPods), reserved)
+	capacity := fact.Capacity(facts, n.cfg.MaxPods)
+	for name, kept := range eviction.Kept(capacity) {
+		kept.Add(reserved[name])
+		reserved[name] = kept
+	}
+	r := &report{n: n, wake: make(chan struct{}, 1), seen: n.began, settings: fact.Settings{
+		Name: n.name, Labels: n.cfg.Labels, Taints: taints, Reserved: reserved, MaxPods: n.cfg.MaxPods,
+		Version: version.Kubernetes + "+coracle",
+	}}
+	r.allocated = fact.Allocatable(capacity, reserved)
 	return r, nil
 }
 
@@ -115,7 +123,7 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 		// As with a kubelet that was given a name: the label and the address say the node's name, so
 		// that several nodes on one machine are told apart.
 		Hostname: r.n.name, Addresses: r.n.network.Addresses(), RuntimeVersion: r.runtime, Images: r.images,
-		Handlers: handlers(can, r.n.runtime.Handlers()), Problems: problems, Pressure: append(r.pressure.Observe(now, facts), r.n.limitsCondition()),
+		Handlers: handlers(can, r.n.runtime.Handlers()), Problems: problems, Pressure: append(fact.Pressures(r.n.evictor.In()), r.n.limitsCondition()),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
 	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
