@@ -49,8 +49,6 @@ type ContainerSpec struct {
 	// TargetContainer is the running container whose process namespace is joined; empty: none.
 	TargetContainer string
 
-	// RuntimeHandler is that of the pod's RuntimeClass; empty: the node's own runtime.
-	RuntimeHandler string
 	// SystemCritical pods and privileged containers get a shim of their own.
 	SystemCritical bool
 

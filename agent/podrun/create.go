@@ -98,9 +98,6 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 	if err != nil {
 		return spec, err
 	}
-	if spec.RuntimeHandler, err = w.handler(); err != nil {
-		return spec, err
-	}
 	return spec, w.resolveSubPaths(&spec)
 }
 

@@ -99,8 +99,8 @@ func (r *round) pin(ctx context.Context) error {
 		CgroupParent:          r.w.cgroupParent,
 		OwnUsers:              p.Spec.HostUsers != nil && !*p.Spec.HostUsers,
 	}
-	if spec.Handler, err = r.w.handler(); err != nil {
-		return err
+	if spec.Handler, err = r.w.handler(); err != nil && r.observed.Sandbox == nil {
+		return err // a class that is gone matters to new sandboxes alone
 	}
 	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		spec.Sysctls = map[string]string{}

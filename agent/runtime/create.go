@@ -66,7 +66,7 @@ func (r *Runtime) create(ctx context.Context, id string, c pod.ContainerSpec) (e
 	if _, err := logwriter.Register(r.ioDir(), id, reg); err != nil {
 		return err
 	}
-	if err := r.writeRecord(ctx, id, c, img, spec, reg); err != nil {
+	if err := r.writeRecord(ctx, id, c, record.Handler, img, spec, reg); err != nil {
 		return err
 	}
 	prep := prepared{mounts: mounts, io: reg, uid: c.PodUID, base: record.Base, label: spec.Linux.MountLabel}
@@ -173,12 +173,12 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 	return buildSpec(in)
 }
 
-func (r *Runtime) writeRecord(ctx context.Context, id string, c pod.ContainerSpec, img image.Image, spec *specs.Spec, reg logwriter.Registration) error {
+func (r *Runtime) writeRecord(ctx context.Context, id string, c pod.ContainerSpec, handler string, img image.Image, spec *specs.Spec, reg logwriter.Registration) error {
 	any, err := typeurl.MarshalAny(spec)
 	if err != nil {
 		return fmt.Errorf("write OCI spec: %w", err)
 	}
-	info, err := r.runtimeInfo(c.RuntimeHandler)
+	info, err := r.runtimeInfo(handler)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type sandboxRecord struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	Hostname  string    `json:"hostname,omitempty"`
+	Handler   string    `json:"handler,omitempty"`
 	Pins      []string  `json:"pins"` // files below ns/
 	Shm       bool      `json:"shm,omitempty"`
 	Group     shimGroup `json:"group"`
@@ -55,17 +56,18 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec SandboxSpec) (*pod.San
 	if spec.UID == "" || strings.ContainsAny(string(spec.UID), "/\x00") || strings.HasPrefix(string(spec.UID), ".") {
 		return nil, fault.Invalid(fmt.Sprintf("ensure sandbox: pod uid %q cannot name a directory", spec.UID))
 	}
-	if _, err := r.findHandler(spec.Handler); err != nil {
-		return nil, err
-	}
 	record, err := r.readSandbox(spec.UID)
 	if err == nil {
+		spec.Handler = record.Handler // its RuntimeClass may be gone by now
 		if spec.ShareProcessNamespace {
 			err = r.ensureFirstProcess(ctx, spec, record)
 		}
 		return r.sandbox(spec.UID, record), err
 	}
 	if !errors.Is(err, fault.ErrNotFound) {
+		return nil, err
+	}
+	if _, err := r.findHandler(spec.Handler); err != nil {
 		return nil, err
 	}
 	group, err := r.assignGroup(ctx, spec.UID)
@@ -99,7 +101,7 @@ func (r *Runtime) makeSandbox(spec SandboxSpec, group shimGroup, base uint32) (s
 	}
 	record := sandboxRecord{
 		Boot: r.bootID, CreatedAt: time.Now(), Namespace: spec.Namespace, Name: spec.Name,
-		Hostname: spec.Hostname, Group: group, Base: base,
+		Hostname: spec.Hostname, Handler: spec.Handler, Group: group, Base: base,
 	}
 	var pins []pin
 	if !spec.HostNetwork {
