@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -255,6 +256,7 @@ func TestPodGroups(t *testing.T) {
 		t.Errorf("made again: %v", err)
 	}
 	c.resizes(t, a, parent)
+	c.wantHugePages(t)
 	for _, uid := range []types.UID{"b", "c"} {
 		if _, err := c.EnsurePod(ctx, podOf(uid, with(list("cpu", "250m"), nil))); err != nil {
 			t.Fatal(err)
@@ -288,6 +290,40 @@ func TestPodGroups(t *testing.T) {
 	}
 	if pods, err := c.Pods(ctx); len(pods) > 0 || err != nil {
 		t.Errorf("left: %v %v", pods, err)
+	}
+}
+
+// wantHugePages: a pod has those that it asks for, and no other size; without the controller it is refused.
+func (c *Cgroups) wantHugePages(t *testing.T) {
+	t.Helper()
+	p := podOf("huge", with(list("hugepages-2Mi", "4Mi", "memory", "8Mi"), list("hugepages-2Mi", "4Mi", "memory", "8Mi")))
+	parent, err := c.EnsurePod(t.Context(), p)
+	defer func() {
+		if err := c.RemovePod(t.Context(), p.UID); err != nil {
+			t.Error(err)
+		}
+	}()
+	if !slices.Contains(c.pageSizes, "2MB") {
+		if err == nil || !strings.Contains(err.Error(), "huge pages of 2MB cannot be given") {
+			t.Errorf("huge pages without the controller: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range c.pageSizes {
+		want := map[string]string{"2MB": "4194304"}[size]
+		if want == "" {
+			want = "0"
+		}
+		controller, file := "hugetlb", "hugetlb."+size+".limit_in_bytes"
+		if c.unified {
+			controller, file = "", "hugetlb."+size+".max"
+		}
+		if got := c.read(t, controller, parent, file); got != want {
+			t.Errorf("%s is %s, want %s", file, got, want)
+		}
 	}
 }
 
