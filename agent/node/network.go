@@ -57,6 +57,9 @@ func (n *network) Addresses() []string {
 // Changed receives when the node should be reported anew.
 func (n *network) Changed() <-chan struct{} { return n.changed }
 
+// reportAnew asks for a report of the node, for a part that has something new to say.
+func (n *network) reportAnew() { signal(n.changed) }
+
 // Run follows the machine's addresses and the node's pod CIDR until ctx ends.
 func (n *network) Run(ctx context.Context) error {
 	changes := n.store.Watch()

@@ -30,6 +30,7 @@ import (
 	"coracle/agent/cgroup"
 	"coracle/agent/cni"
 	"coracle/agent/config"
+	"coracle/agent/device"
 	"coracle/agent/evict"
 	"coracle/agent/fact"
 	"coracle/agent/identity"
@@ -66,6 +67,7 @@ type Node struct {
 	volumes  *volume.Volumes
 	streams  *stream.Server
 	runner   *podrun.Runner
+	devices  *device.Devices
 	statics  *static.Source
 
 	network *network
@@ -191,7 +193,18 @@ func (n *Node) buildPods() (err error) {
 	if err != nil {
 		return err
 	}
+	n.devices, err = device.New(device.Config{
+		Dir: filepath.Join(n.cfg.RootDir, "device-plugins"), Facts: n.store, Log: n.log,
+		Changed: n.network.reportAnew, Wake: func(uid types.UID) { n.runner.Wake(uid) },
+	})
+	if err != nil {
+		return err
+	}
 	n.report, err = newReport(n)
+	if err != nil {
+		return err
+	}
+	backOff, err := n.cfg.RestartBackOff()
 	if err != nil {
 		return err
 	}
@@ -203,8 +216,9 @@ func (n *Node) buildPods() (err error) {
 		HostIPs:       n.network.Addresses,
 		Allocatable:   func() v1.ResourceList { return n.report.Allocatable() },
 		Node:          n.object,
+		Devices:       n.devices,
 		Admission:     n.admit,
-		UnsafeSysctls: n.cfg.AllowedUnsafeSysctls,
+		UnsafeSysctls: n.cfg.AllowedUnsafeSysctls, RestartBackOffMax: backOff,
 		MemoryBytes:   n.host.Memory().Total,
 		Memory:        n.memoryPolicy(),
 		ClusterDomain: n.clusterDomain, ClusterDNS: n.clusterDNS,
@@ -257,6 +271,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		"report":  n.report.Run,
 		"pods":    n.runner.Run,
 		"statics": n.statics.Run,
+		"devices": n.devices.Run,
 		"images":  n.imageGC.Run,
 		"evictor": n.evictor.Run,
 		"status":  n.serveStatus,

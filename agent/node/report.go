@@ -3,13 +3,16 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
+	"coracle/agent/device"
 	"coracle/agent/fact"
 	"coracle/agent/image"
 	containers "coracle/agent/runtime"
@@ -117,6 +120,7 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 		problems = append(problems, "pods cannot be attached to a network: "+err.Error())
 	}
 	can := r.n.runtime.Features(ctx)
+	devices := r.n.devices.Counts(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	live := fact.Live{
@@ -126,8 +130,18 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 		Handlers: handlers(can, r.n.runtime.Handlers()), Problems: problems, Pressure: append(fact.Pressures(r.n.evictor.In()), r.n.limitsCondition()),
 	}
 	node := fact.Node(now, facts, r.settings, live, r.prev)
-	r.prev, r.problems, r.allocated = node, problems, node.Status.Allocatable
+	// Devices are not in it: admission asks for them where they are known best.
+	r.prev, r.problems, r.allocated = node, problems, maps.Clone(node.Status.Allocatable)
+	showDevices(&node.Status, devices)
 	return node, nil
+}
+
+// showDevices adds what device plugins offer.
+func showDevices(s *v1.NodeStatus, counts map[v1.ResourceName]device.Count) {
+	for name, c := range counts {
+		s.Capacity[name] = *resource.NewQuantity(c.Capacity, resource.DecimalSI)
+		s.Allocatable[name] = *resource.NewQuantity(c.Allocatable, resource.DecimalSI)
+	}
 }
 
 // askContainerd keeps what containerd said last, and tells the problem once it has been away for a while.

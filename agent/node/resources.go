@@ -70,5 +70,8 @@ func (n *Node) limitsCondition() fact.Condition {
 	if floor := n.runtime.OOMFloor(); floor > -1000 {
 		gaps = append(gaps, fmt.Sprintf("oom_score_adj below %d cannot be set: the agent lacks CAP_SYS_RESOURCE", floor))
 	}
+	if gap := n.devices.Gap(); gap != "" {
+		gaps = append(gaps, gap)
+	}
 	return fact.Limits(gaps)
 }

@@ -1,6 +1,7 @@
 package podrun
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -22,13 +23,38 @@ var preempted = pod.Failed{
 	Reason: "Preempting", Message: "Preempted in order to admit critical pod", Disruption: v1.PodReasonTerminationByKubelet,
 }
 
-// admit takes a new pod in, or says why not. Pods that must go for it are told to end.
-func (r *Runner) admit(p *v1.Pod) *pod.Rejection {
+// admit takes a new pod in, or says why not. Pods that must go for it are told to end. Devices are given first, as their
+// plugins know best what is free.
+func (r *Runner) admit(ctx context.Context, p *v1.Pod) *pod.Rejection {
 	if r.cfg.Admission != nil {
 		if rejected := r.cfg.Admission(p); rejected != nil {
 			return rejected
 		}
 	}
+	if r.cfg.Devices != nil {
+		if rejected := r.cfg.Devices.Admit(ctx, p); rejected != nil {
+			return rejected
+		}
+	}
+	rejected := r.fit(p)
+	if rejected != nil {
+		if err := r.releaseDevices(p.UID); err != nil {
+			r.cfg.Log.Warn("devices of a rejected pod not released yet", "uid", p.UID, "err", err)
+		}
+	}
+	return rejected
+}
+
+// releaseDevices takes the pod's devices back once none of its containers can use them any more.
+func (r *Runner) releaseDevices(uid types.UID) error {
+	if r.cfg.Devices == nil {
+		return nil
+	}
+	return r.cfg.Devices.Release(uid)
+}
+
+// fit takes a new pod into the books, or says why it does not fit.
+func (r *Runner) fit(p *v1.Pod) *pod.Rejection {
 	a := &r.admission
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -131,7 +157,7 @@ func (r *Runner) DropDead() int {
 const affinityDoubt = 3 * time.Second
 
 // admit decides once whether this node runs the pod at all; Plan ends it where it does not. again is when to ask again; zero: it is decided.
-func (w *worker) admit(d *pod.Desired) (again time.Time) {
+func (w *worker) admit(ctx context.Context, d *pod.Desired) (again time.Time) {
 	if d.Pod == nil || d.Removed {
 		return time.Time{}
 	}
@@ -154,8 +180,10 @@ func (w *worker) admit(d *pod.Desired) (again time.Time) {
 	if pod.Static(p) && w.predecessor() {
 		return now.Add(samePodWait)
 	}
-	rejected := w.r.admit(p)
+	rejected := w.r.admit(ctx, p)
 	switch {
+	case ctx.Err() != nil: // an answer that was cut short is none
+		return now.Add(time.Second)
 	case rejected == nil:
 		w.admitted = true
 		return time.Time{}

@@ -98,7 +98,13 @@ func (r *round) resolve(ctx context.Context, s pod.CreateContainer) (pod.Contain
 	if err != nil {
 		return spec, err
 	}
-	return spec, w.resolveSubPaths(&spec)
+	if err := w.resolveSubPaths(&spec); err != nil || cfg.Devices == nil {
+		return spec, err
+	}
+	if err := cfg.Devices.Prepare(ctx, p, c, &spec); err != nil {
+		return spec, &pod.ConfigError{Message: err.Error()}
+	}
+	return spec, nil
 }
 
 // files writes the pod's own files as far as its addresses are known.

@@ -96,6 +96,18 @@ type Cgroups interface {
 	Pods(ctx context.Context) (map[types.UID]bool, error)
 }
 
+// Devices gives pods the devices that plugins offer. *device.Devices is one.
+type Devices interface {
+	// Admit is durable when it returns nil.
+	Admit(ctx context.Context, p *v1.Pod) *pod.Rejection
+	// Prepare adds what a container's devices need to its definition.
+	Prepare(ctx context.Context, p *v1.Pod, c *v1.Container, spec *pod.ContainerSpec) error
+	// Health is that of the pod's devices by container; nil for a pod without any.
+	Health(uid types.UID) map[string][]v1.ResourceStatus
+	Release(uid types.UID) error
+	Pods(ctx context.Context) (map[types.UID]bool, error)
+}
+
 // Outbox takes statuses to report. *status.Outbox is one.
 type Outbox interface {
 	SetPod(uid types.UID, namespace, name string, status v1.PodStatus, released bool)

@@ -70,6 +70,7 @@ func (w *worker) current() *v1.Pod {
 
 // report tells the control plane, the prober and Snapshot what the plan says.
 func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r pod.Result) {
+	w.showDevices(&r.Status)
 	w.show(d, o, r)
 	if d.Removed || d.Pod == nil {
 		w.cancelJobs(pullJob)
@@ -91,6 +92,22 @@ func (w *worker) report(ctx context.Context, d pod.Desired, o pod.Observed, r po
 		w.r.cfg.Outbox.SetPod(w.uid, d.Pod.Namespace, d.Pod.Name, r.Status, r.Released)
 	}
 	w.probe(o, r.Probes)
+}
+
+// showDevices says which devices the containers have, and how they are.
+func (w *worker) showDevices(s *v1.PodStatus) {
+	if w.r.cfg.Devices == nil {
+		return
+	}
+	health := w.r.cfg.Devices.Health(w.uid)
+	if health == nil {
+		return
+	}
+	for _, list := range [][]v1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses} {
+		for i := range list {
+			list[i].AllocatedResourcesStatus = health[list[i].Name]
+		}
+	}
 }
 
 func (w *worker) probe(o pod.Observed, targets []pod.ProbeTarget) {

@@ -59,6 +59,10 @@ type Config struct {
 	Node func() *v1.Node
 	// Admission is asked before a pod is run for the first time; a rejection fails the pod. Nil: only what pod.Occupancy knows counts.
 	Admission func(p *v1.Pod) *pod.Rejection
+	// Devices are those of device plugins; nil: the node has none.
+	Devices Devices
+	// RestartBackOffMax bounds the wait before a container is restarted; zero: five minutes.
+	RestartBackOffMax time.Duration
 	// UnsafeSysctls are those that pods may set beyond the safe ones.
 	UnsafeSysctls []string
 	// NoAppArmor says that the machine does not enforce AppArmor profiles.
@@ -243,7 +247,11 @@ func (r *Runner) present(ctx context.Context) ([]types.UID, error) {
 	for uid := range observed {
 		seen[uid] = true
 	}
-	for _, list := range []func(context.Context) (map[types.UID]bool, error){r.cfg.Volumes.Pods, r.cfg.Cgroups.Pods} {
+	lists := []func(context.Context) (map[types.UID]bool, error){r.cfg.Volumes.Pods, r.cfg.Cgroups.Pods}
+	if r.cfg.Devices != nil {
+		lists = append(lists, r.cfg.Devices.Pods)
+	}
+	for _, list := range lists {
 		pods, err := list(ctx)
 		errs = append(errs, err)
 		for uid := range pods {

@@ -149,7 +149,7 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 		if !known {
 			return time.Time{}, false
 		}
-		if again := w.admit(&desired); !again.IsZero() {
+		if again := w.admit(ctx, &desired); !again.IsZero() {
 			return again, false
 		}
 		observed, err := w.observe(ctx, desired)
@@ -205,7 +205,7 @@ func (w *worker) takeCauses() {
 
 // desired reads what is wanted. known is false where that cannot be told yet: then nothing is done.
 func (w *worker) desired() (d pod.Desired, known bool) {
-	d.HostIPs = w.r.cfg.HostIPs()
+	d.HostIPs, d.BackOffMax = w.r.cfg.HostIPs(), w.r.cfg.RestartBackOffMax
 	p, ok := w.r.cfg.Store.Pod(w.uid)
 	switch {
 	case ok && isMirror(p):
@@ -297,6 +297,7 @@ func (w *worker) remember(f pod.Facts) error {
 	w.facts, w.factsRaw = f, raw
 	if f.Finished != "" {
 		w.r.vacate(w.uid)
+		return w.r.releaseDevices(w.uid)
 	}
 	return nil
 }
@@ -327,6 +328,9 @@ func (w *worker) clear(ctx context.Context) error {
 		return err
 	}
 	w.r.vacate(w.uid)
+	if err := w.r.releaseDevices(w.uid); err != nil {
+		return err
+	}
 	w.r.cfg.Outbox.Forget(w.uid)
 	w.r.probes.SetTargets(w.uid, "", nil)
 	return nil

@@ -156,6 +156,9 @@ func (r *Runtime) specOf(ctx context.Context, id string, c pod.ContainerSpec, im
 		ID:   id, Container: c, Image: img, User: who, Paths: r.paths(c.PodUID, record),
 		Group: groupOf(c, record.Group), Host: r.host, Seccomp: profile, AppArmor: appArmor, SELinux: label, SeccompDefault: r.cfg.SeccompDefault,
 	}
+	if in.Devices, in.DeviceRules, err = givenDevices(c.Devices); err != nil {
+		return nil, err
+	}
 	if isPrivileged(c) {
 		if in.Host.Devices, err = hostDevices("/dev"); err != nil {
 			return nil, err

@@ -51,6 +51,20 @@ func readHostFacts(cfg Config) (hostFacts, error) {
 	return f, err
 }
 
+// deviceNode is the device of a file's state, to be made at path.
+func deviceNode(path string, st unix.Stat_t) specs.LinuxDevice {
+	kind := "b"
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR {
+		kind = "c"
+	}
+	mode := fs.FileMode(st.Mode & 0o7777)
+	uid, gid := st.Uid, st.Gid
+	return specs.LinuxDevice{
+		Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+		FileMode: &mode, UID: &uid, GID: &gid,
+	}
+}
+
 // OOMFloor is the least oom_score_adj that containers can be given; lower ones are raised to it.
 func (r *Runtime) OOMFloor() int { return r.host.OOMFloor }
 
@@ -99,16 +113,7 @@ func hostDevices(dir string) ([]specs.LinuxDevice, error) {
 		if unix.Lstat(path, &st) != nil {
 			return nil //nolint:nilerr // gone since it was listed
 		}
-		kind := "b"
-		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-			kind = "c"
-		}
-		mode := fs.FileMode(st.Mode & 0o7777)
-		uid, gid := st.Uid, st.Gid
-		out = append(out, specs.LinuxDevice{
-			Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-			FileMode: &mode, UID: &uid, GID: &gid,
-		})
+		out = append(out, deviceNode(path, st))
 		return nil
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -34,8 +35,11 @@ type specInput struct {
 	Group     string // shim group
 	Base      uint32 // the machine's id of the pod's root; 0: the pod has the machine's users
 	Host      hostFacts
-	AppArmor  string // profile; empty: none
-	SELinux   labels
+	// Devices are the nodes of the container's own devices, and DeviceRules what it may do with them.
+	Devices     []specs.LinuxDevice
+	DeviceRules []specs.LinuxDeviceCgroup
+	AppArmor    string // profile; empty: none
+	SELinux     labels
 	// Seccomp is the profile of a Localhost type, read and parsed; nil otherwise.
 	Seccomp *specs.LinuxSeccomp
 	// SeccompDefault applies the default profile where none is named.
@@ -70,12 +74,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 			NoNewPrivileges: noNewPrivileges(c),
 			OOMScoreAdj:     clampOOM(c.OOMScoreAdj, in.Host.OOMFloor),
 		},
-		Annotations: map[string]string{
-			groupAnnotation:         in.Group,
-			"coracle.pod.namespace": c.PodNamespace,
-			"coracle.pod.name":      c.PodName,
-			"coracle.container":     c.Name,
-		},
+		Annotations: annotations(in),
 		Linux: &specs.Linux{
 			Namespaces:  namespaceList(in),
 			CgroupsPath: cgroupsPath(c.CgroupParent, in.ID),
@@ -96,10 +95,11 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	spec.Process.SelinuxLabel, spec.Linux.MountLabel = in.SELinux.process, in.SELinux.file
 	spec.Linux.RootfsPropagation = propagation
 	if privileged {
-		spec.Linux.Devices = in.Host.Devices
+		spec.Linux.Devices = addDevices(in.Host.Devices, in.Devices)
 		spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 	} else {
-		spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+		spec.Linux.Devices = in.Devices
+		spec.Linux.Resources.Devices = append([]specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, in.DeviceRules...)
 		if c.Security.ProcMount == nil || *c.Security.ProcMount != v1.UnmaskedProcMount {
 			spec.Linux.MaskedPaths = slices.Clone(maskedPaths)
 			spec.Linux.ReadonlyPaths = slices.Clone(readonlyPaths)
@@ -109,6 +109,19 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 		return nil, err
 	}
 	return spec, nil
+}
+
+// annotations are the container's own, under those that the agent and containerd go by.
+func annotations(in specInput) map[string]string {
+	out := map[string]string{}
+	maps.Copy(out, in.Container.Annotations)
+	maps.Copy(out, map[string]string{
+		groupAnnotation:         in.Group,
+		"coracle.pod.namespace": in.Container.PodNamespace,
+		"coracle.pod.name":      in.Container.PodName,
+		"coracle.container":     in.Container.Name,
+	})
+	return out
 }
 
 // processArgs is Kubernetes' rule: a command replaces the image's entrypoint and cmd, arguments
