@@ -77,6 +77,9 @@ type Config struct {
 	// AllowedUnsafeSysctls are those that pods may set beyond the ones that Kubernetes holds safe; "net.core.*" allows all below it.
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
 
+	// MaxRestartBackOff bounds the wait before a container that fails again and again is restarted: 5m, or less, down to 1s.
+	MaxRestartBackOff string `json:"maxRestartBackOff,omitempty"`
+
 	// PodPidsLimit is how many processes and threads a pod may have; 0 for as many as the node allows.
 	PodPidsLimit int64 `json:"podPidsLimit,omitempty"`
 	// Memory says how containers' memory is treated beyond their limits.
@@ -231,7 +234,9 @@ func Default() Config {
 		Memory:       Memory{Swap: NoSwap, Reservation: ReserveNone},
 		ResolvConf:   defaultResolvConf,
 		StaticPodDir: "/etc/coracle/manifests",
-		Logs:         Logs{MaxSize: "10Mi", MaxFiles: 5},
+
+		MaxRestartBackOff: "5m",
+		Logs:              Logs{MaxSize: "10Mi", MaxFiles: 5},
 		Images: Images{
 			MaxParallelPulls: 3, GCHighThresholdPercent: 85, GCLowThresholdPercent: 80,
 			MinimumGCAge: "2m", MaximumGCAge: "0", GCPeriod: "5m",

@@ -128,6 +128,7 @@ func bind(f *pflag.FlagSet, c *Config) {
 	f.Var((*priorityGraces)(&c.ShutdownGracePeriodByPodPriority), "shutdown-grace-period-by-pod-priority", "PRIORITY=SECONDS, comma-separated, instead of both")
 	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handlers", c.RuntimeHandlers, "handlers for RuntimeClasses, NAME=PATH of an OCI runtime or NAME=SHIM[:CONFIG]")
 	f.StringVar(&c.StaticPodDir, "static-pod-dir", c.StaticPodDir, "folder of pods that this node runs by itself; empty for none")
+	f.StringVar(&c.MaxRestartBackOff, "max-restart-back-off", c.MaxRestartBackOff, "longest wait before a failing container is restarted, 1s to 5m")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", c.AllowedUnsafeSysctls, "sysctls that pods may set beyond the safe ones")
 	f.StringVar(&c.Logs.MaxSize, "log-max-size", c.Logs.MaxSize, "size at which a container's log is rotated")
 	f.IntVar(&c.Logs.MaxFiles, "log-max-files", c.Logs.MaxFiles, "log files kept for each container")

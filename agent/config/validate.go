@@ -161,6 +161,9 @@ func (c *Config) validateNumbers(fail func(string, string, ...any)) {
 	if d, err := c.PollInterval(); err != nil || d < 0 || (d > 0 && d < 10*time.Second) {
 		fail("poll", "must be 0 or a duration of at least 10s such as 5m, not %q", c.Poll)
 	}
+	if d, err := c.RestartBackOff(); err != nil || d < time.Second || d > 5*time.Minute {
+		fail("maxRestartBackOff", "must be a duration between 1s and 5m, not %q", c.MaxRestartBackOff)
+	}
 	if c.PodPidsLimit < 0 {
 		fail("podPidsLimit", "must be 0 for none or the number of processes a pod may have, not %d", c.PodPidsLimit)
 	}
@@ -212,6 +215,14 @@ func (c *Config) PollInterval() (time.Duration, error) {
 		return 0, nil
 	}
 	return time.ParseDuration(c.Poll)
+}
+
+// RestartBackOff is MaxRestartBackOff as a duration.
+func (c *Config) RestartBackOff() (time.Duration, error) {
+	if c.MaxRestartBackOff == "" {
+		return 5 * time.Minute, nil
+	}
+	return time.ParseDuration(c.MaxRestartBackOff)
 }
 
 // LogMaxBytes is Logs.MaxSize in bytes.

@@ -18,6 +18,8 @@ type Desired struct {
 	End *Failed
 	// Spare says that the disk is short: containers that have ended go, where their pod has ended too. How they ended is remembered.
 	Spare bool
+	// BackOffMax bounds the wait before a container is restarted; zero: five minutes, as Kubernetes has it.
+	BackOffMax time.Duration
 	// HostIPs are the node's addresses, primary first.
 	HostIPs []string
 	// Room is what the node can grant. It may be nil where AsksResize is false.

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -61,6 +62,40 @@ func TestEndedPodKeepsItsFirstReason(t *testing.T) {
 	}
 	if end := w.last.ContainerStatuses[0].State.Terminated; end == nil || end.ExitCode != 137 || end.FinishedAt.Sub(epoch) > time.Minute+10*time.Second {
 		t.Errorf("not killed after the grace that was given: %+v", end)
+	}
+}
+
+// TestRestartBackOffOfTheNode: waits double up to what the node allows, and begin with no more than that.
+func TestRestartBackOffOfTheNode(t *testing.T) {
+	for limit, want := range map[time.Duration]string{
+		0:                "[0s 10s 20s 40s 1m20s 2m40s 5m0s 5m0s]",
+		25 * time.Second: "[0s 10s 20s 25s 25s 25s 25s 25s]",
+		2 * time.Second:  "[0s 2s 2s 2s 2s 2s 2s 2s]",
+	} {
+		p := newPod(container("web"))
+		o, now := Observed{}, epoch
+		var waits []time.Duration
+		for attempt := range 8 {
+			o.Containers = []Container{{ID: "c", Name: "web", Kind: Main, Attempt: attempt, Fingerprint: Fingerprint(&p.Spec.Containers[0]),
+				State: Exited, ExitCode: 1, StartedAt: now, FinishedAt: now.Add(time.Second)}}
+			now = now.Add(time.Second)
+			ended := now
+			for { // wait as often as Plan asks for it, until it makes the next attempt
+				r := Plan(Desired{Pod: p, BackOffMax: limit}, o, now)
+				o.Facts = r.Facts
+				if len(r.Steps) > 0 {
+					break
+				}
+				if !r.WakeAt.After(now) {
+					t.Fatalf("attempt %d: nothing to do and no time to wait for", attempt)
+				}
+				now = r.WakeAt
+			}
+			waits = append(waits, now.Sub(ended))
+		}
+		if got := fmt.Sprint(waits); got != want {
+			t.Errorf("limit %s: waits %s, want %s", limit, got, want)
+		}
 	}
 }
 

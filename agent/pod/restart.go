@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -13,6 +14,10 @@ const (
 	backOffMax   = 5 * time.Minute
 	backOffReset = 10 * time.Minute
 )
+
+// restartMax is the longest wait before a restart on this node, and restartFirst the first one: no longer than that.
+func (p *planner) restartMax() time.Duration   { return cmp.Or(p.d.BackOffMax, backOffMax) }
+func (p *planner) restartFirst() time.Duration { return min(backOffFirst, p.restartMax()) }
 
 // backOffAfter is the wait after n failures in a row.
 func backOffAfter(n int) time.Duration {
@@ -85,7 +90,7 @@ func (p *planner) restart(u *unit, c *Container) {
 			p.wakeAt(until)
 			return
 		}
-		u.facts.Restart = &Restart{Attempt: attempt, BackOff: nextBackOff(u, c)}
+		u.facts.Restart = &Restart{Attempt: attempt, BackOff: p.nextBackOff(u, c)}
 		p.save(u)
 	}
 	p.make(u, attempt)
@@ -98,7 +103,7 @@ func (p *planner) backOff(u *unit, c *Container) (until time.Time, wait bool) {
 	if r == nil || r.BackOff == 0 || endsRow(c) || replaced(u, c) || c.FinishedAt.IsZero() || c.FinishedAt.After(p.now) {
 		return time.Time{}, false
 	}
-	until = c.FinishedAt.Add(r.BackOff)
+	until = c.FinishedAt.Add(min(r.BackOff, p.restartMax()))
 	return until, p.now.Before(until)
 }
 
@@ -115,24 +120,24 @@ func (p *planner) waitsForRestart(u *unit, c *Container) (time.Duration, bool) {
 	}
 	// The restart has been decided and its own back-off is noted: before it came half of that.
 	switch {
-	case r.BackOff <= backOffFirst:
+	case r.BackOff <= p.restartFirst():
 		return 0, false
-	case r.BackOff == backOffMax:
-		return backOffMax, true
+	case r.BackOff >= p.restartMax():
+		return p.restartMax(), true
 	}
 	return r.BackOff / 2, true
 }
 
 // nextBackOff is the wait that follows if the attempt after c fails.
-func nextBackOff(u *unit, c *Container) time.Duration {
+func (p *planner) nextBackOff(u *unit, c *Container) time.Duration {
 	r := u.facts.Restart
 	switch {
 	case replaced(u, c):
 		return 0
 	case r == nil, r.BackOff == 0, endsRow(c):
-		return backOffFirst
+		return p.restartFirst()
 	}
-	return min(2*r.BackOff, backOffMax)
+	return min(2*r.BackOff, p.restartMax())
 }
 
 // endsRow says that c's end is no failure to add to those before it: it ran for long, or until the machine went down.
