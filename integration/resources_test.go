@@ -335,3 +335,19 @@ func TestKillAtEachStepOfAResize(t *testing.T) {
 		}
 	}
 }
+
+// A pod goes on with the handler that it began with, whatever becomes of its RuntimeClass.
+func TestRuntimeClassGoes(t *testing.T) {
+	s := newSpace(t)
+	s.apply("apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: " + s.name + "}\nhandler: runc\n")
+	s.apply(s.podWith("web", "runtimeClassName: "+s.name))
+	s.waitReady("web")
+	s.do("delete", "runtimeclass", s.name)
+	s.do("exec", "web", "--", "sh", "-c", "kill 1")
+	s.waitPod("web", 60*time.Second, func(p *pod) error {
+		if cs := p.Status.ContainerStatuses; len(cs) != 1 || cs[0].RestartCount != 1 || cs[0].State.Running == nil {
+			return fmt.Errorf("containers: %+v", cs)
+		}
+		return nil
+	})
+}
