@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -84,12 +85,23 @@ func (m *Images) Ensure(ctx context.Context, req Request) (Image, error) {
 	if req.OnPull != nil {
 		req.OnPull()
 	}
-	img, err := m.share(ctx, name, req.Credentials)
+	// The pod's own credentials are tried first, as Kubernetes does.
+	provided, asked := m.cfg.Providers.credentials(ctx, name)
+	img, err := m.share(ctx, name, req.Credentials, provided)
 	if err != nil {
-		return Image{}, err
+		return Image{}, withProvider(err, asked)
 	}
 	m.touch(name)
 	return img, nil
+}
+
+// withProvider adds to the error of a pull why a credential provider gave nothing: it may be the cause.
+func withProvider(err, provider error) error {
+	var e *Error
+	if provider == nil || !errors.As(err, &e) {
+		return err
+	}
+	return &Error{Ref: e.Ref, Reason: e.Reason, Err: fmt.Errorf("%w; %w", e.Err, provider)}
 }
 
 // present is the image whole and unpacked, without asking a registry.
@@ -116,8 +128,9 @@ func (m *Images) present(ctx context.Context, name string) (Image, error) {
 
 // share joins a pull that is under way, or makes one. One that ended because its own asker
 // gave up is made again for those still waiting.
-func (m *Images) share(ctx context.Context, name string, all []Credential) (Image, error) {
-	creds := matching(all, name)
+func (m *Images) share(ctx context.Context, name string, all, provided []Credential) (Image, error) {
+	creds := append(matching(all, name), provided...)
+	all = append(slices.Clone(all), provided...)
 	key := name + " " + credentialsKey(creds)
 	for {
 		m.mu.Lock()

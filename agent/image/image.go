@@ -44,7 +44,9 @@ type Config struct {
 	DiskPath     string        // on the file system that holds images; default: where containerd says that it unpacks them
 	GC           Thresholds    // when Collect removes images
 	Pinned       []string      // names that Collect keeps
-	Log          *slog.Logger
+	// Providers are asked for credentials beside those of a request; may be nil.
+	Providers *Providers
+	Log       *slog.Logger
 }
 
 // Image is one image that containerd holds, with what a container needs of its configuration.

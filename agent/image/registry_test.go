@@ -479,3 +479,93 @@ func TestCollectOnARealDisk(t *testing.T) {
 		}
 	}
 }
+
+// A registry that wants a login gets the credential provider's, after the pod's own have been refused; where neither helps the
+// provider's failure is told with the registry's words.
+func TestProviderLetsIn(t *testing.T) {
+	d, r := testcontainerd.Start(t), startRegistry(t)
+	ref := r.push(t, "team/private:1")
+	answer := `cat >/dev/null; echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Registry","auth":{"` + r.host() + `":{"username":"node","password":"good"}}}'`
+	providers := newProviders(t, "[ -e broken ] && { echo no metadata service >&2; exit 1; }\n"+answer)
+	providers.list[0].MatchImages = []string{r.host() + "/team"}
+	r.on(func(w http.ResponseWriter, req *http.Request) bool {
+		if user, password, ok := req.BasicAuth(); ok && user == "node" && password == "good" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	m := newImages(t, d, func(c *Config) { c.Providers = providers })
+	broken := filepath.Join(filepath.Dir(providers.list[0].program), "broken")
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Ensure(t.Context(), Request{Ref: ref})
+	if err == nil || ReasonOf(err) != ReasonPull || !strings.Contains(err.Error(), "authorization failed") || !strings.Contains(err.Error(), "no metadata service") {
+		t.Errorf("with a broken provider: %v", err)
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Ensure(t.Context(), Request{Ref: ref, Credentials: []Credential{{Registry: r.host(), Username: "pod", Password: "bad"}}}); err != nil {
+		t.Errorf("with a provider: %v", err)
+	}
+}
+
+// No more pulls than configured are under way at a time, and all are counted from the moment they are asked for.
+func TestParallelPullsAreLimited(t *testing.T) {
+	d, r := testcontainerd.Start(t), startRegistry(t)
+	const limit, wanted = 2, 5
+	m := newImages(t, d, func(c *Config) { c.MaxParallel = limit })
+	var refs []string
+	for i := range wanted {
+		refs = append(refs, r.push(t, fmt.Sprintf("team/app%d:1", i)))
+	}
+	var mu sync.Mutex
+	var begun, passed []string // repositories whose blobs were asked for, and those that were let through
+	var tooMany []string
+	gates := map[string]chan struct{}{}
+	r.on(func(_ http.ResponseWriter, req *http.Request) bool {
+		if req.Method != http.MethodGet || !strings.Contains(req.URL.Path, "/blobs/") {
+			return false
+		}
+		repository, _, _ := strings.Cut(req.URL.Path, "/blobs/")
+		mu.Lock()
+		if gates[repository] == nil {
+			gates[repository] = make(chan struct{})
+			begun = append(begun, repository)
+			if len(begun)-len(passed) > limit {
+				tooMany = append(tooMany, repository)
+			}
+		}
+		gate := gates[repository]
+		mu.Unlock()
+		<-gate
+		return false
+	})
+	var wg sync.WaitGroup
+	errs := make([]error, wanted)
+	for i, ref := range refs {
+		wg.Go(func() { _, errs[i] = m.Ensure(t.Context(), Request{Ref: ref}) })
+	}
+	testwait.Until(t, "all are known", func() bool { return len(m.Pulls()) == wanted })
+	for n := range wanted {
+		testwait.Until(t, "the next is under way", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(begun) > n
+		})
+		mu.Lock()
+		passed = append(passed, begun[n])
+		close(gates[begun[n]])
+		mu.Unlock()
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil || len(m.Pulls()) != 0 {
+		t.Errorf("%v, %d pulls left", err, len(m.Pulls()))
+	}
+	if len(tooMany) > 0 {
+		t.Errorf("beyond %d at a time: %v", limit, tooMany)
+	}
+}

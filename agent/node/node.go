@@ -38,6 +38,7 @@ import (
 	"coracle/agent/podrun"
 	containers "coracle/agent/runtime"
 	"coracle/agent/session"
+	"coracle/agent/shutdown"
 	"coracle/agent/static"
 	"coracle/agent/status"
 	"coracle/agent/store"
@@ -73,6 +74,8 @@ type Node struct {
 	network *network
 	imageGC *imageGC
 	evictor *evict.Evictor
+	// shutdown follows the machine's, not the agent's own.
+	shutdown *shutdown.Shutdown
 	report  *report
 	tokens  *tokens
 	began   time.Time
@@ -154,10 +157,16 @@ func (n *Node) buildRuntime() (err error) {
 	if err != nil {
 		return err
 	}
+	var providers *image.Providers
+	if i := n.cfg.Images; i.CredentialProviderConfig != "" {
+		if providers, err = image.LoadProviders(i.CredentialProviderConfig, i.CredentialProviderBinDir, n.log); err != nil {
+			return err
+		}
+	}
 	n.images, err = image.New(image.Config{
 		Address: n.cfg.Containerd.Socket, Namespace: n.cfg.Containerd.Namespace,
 		Snapshotter: n.cfg.Containerd.Snapshotter, HostsDir: n.cfg.Containerd.CertsDir,
-		MaxParallel: n.cfg.Images.MaxParallelPulls, GC: gc, Log: n.log,
+		MaxParallel: n.cfg.Images.MaxParallelPulls, GC: gc, Providers: providers, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -229,7 +238,7 @@ func (n *Node) buildPods() (err error) {
 	if n.imageGC, err = newImageGC(n); err != nil {
 		return err
 	}
-	if err := n.buildEvictor(); err != nil {
+	if err := errors.Join(n.buildEvictor(), n.buildShutdown()); err != nil {
 		return err
 	}
 	n.network.moved = n.wakeAll
@@ -274,6 +283,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		"devices": n.devices.Run,
 		"images":  n.imageGC.Run,
 		"evictor": n.evictor.Run,
+		"machine": n.shutdown.Run,
 		"status":  n.serveStatus,
 	} {
 		g.Go(func() error {
