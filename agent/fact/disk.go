@@ -45,11 +45,11 @@ func DirSize(dir string) (bytes, inodes int64, ok bool) {
 			if d != nil && d.IsDir() && path != dir {
 				return fs.SkipDir
 			}
-			return nil //nolint:nilerr // gone since it was listed, or not ours to read
+			return nil // gone since it was listed, or not ours to read
 		}
 		var st syscall.Stat_t
 		if syscall.Lstat(path, &st) != nil {
-			return nil
+			return nil //nolint:nilerr // likewise
 		}
 		if st.Dev != top.Dev {
 			if d.IsDir() {
