@@ -17,6 +17,7 @@ UNIT := $(GO) list ./... | grep -v /integration
 # What the integration tests run; `make integration RUN=TestPodLife` runs one.
 RUN ?= .
 FUZZTIME ?= 10s
+CHAOS ?= 10m
 
 .PHONY: help
 help: ## list the targets
@@ -70,6 +71,10 @@ integration: packages build bin/coracle-demo ## run the integration tests alone 
 .PHONY: budget
 budget: packages build bin/coracle-demo ## run the tests that hold the budgets of docs/architecture.md (root)
 	$(GO) test -count=1 -timeout 30m -run 'TestBudget' -v ./integration
+
+.PHONY: chaos
+chaos: packages build bin/coracle-demo ## kill everything at random for CHAOS (10m) while pods come and go (root); CORACLE_CHAOS_SEED repeats
+	CORACLE_CHAOS=$(CHAOS) $(GO) test -count=1 -timeout 60m -run '^TestChaos$$' -v ./integration
 
 .PHONY: bench
 bench: packages build bin/coracle-demo ## measure against `ctr run` on this machine, as ratios in one run (root)
