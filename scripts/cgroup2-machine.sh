@@ -72,7 +72,10 @@ uml_run() {
   rm -f "$work/machine/"{code,output}
   cat >"$work/machine/command"
   cp --sparse=always "$work/disk" "$work/machine/disk"
-  (
+  export work uml_root root uml_memory
+  # In a mount namespace of its own, so that nothing is mounted there when it ends.
+  # shellcheck disable=SC2016 # the inner shell expands
+  unshare --mount --propagation private bash -ec '
     mount --bind "$work/machine" "$uml_root/machine"
     mount --bind "$root" "$uml_root/checkout"
     mount --rbind /proc "$uml_root/proc"
@@ -80,8 +83,8 @@ uml_run() {
     mount -t tmpfs -o mode=1777 tmpfs "$uml_root/tmp"
     export HOME=/tmp
     exec timeout -k 5 "$1" chroot "$uml_root" /usr/bin/linux.uml mem="$uml_memory" seccomp=auto ubd0=/machine/disk \
-      root=/dev/ubda rw con=null con0=fd:0,fd:1 systemd.unified_cgroup_hierarchy=1 hostname=coracle-uml </dev/null >"$work/machine/console" 2>&1
-  ) &
+      root=/dev/ubda rw con=null con0=fd:0,fd:1 systemd.unified_cgroup_hierarchy=1 hostname=coracle-uml' \
+    uml "$1" </dev/null >"$work/machine/console" 2>&1 &
   pid=$!
   wait "$pid" || true
   cat "$work/machine/output" 2>/dev/null || true
