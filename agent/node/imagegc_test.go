@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,5 +83,17 @@ func TestImageGCTells(t *testing.T) {
 		if !slices.Equal(told, step.want) {
 			t.Errorf("look %d told %q, want %q", i, told, step.want)
 		}
+	}
+}
+
+func TestPrintShowsPulls(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var b strings.Builder
+	s := Status{Pulls: []PullStatus{{Image: "registry.example/big:1", Began: now.Add(-90 * time.Second), Bytes: 12_340_000}}}
+	if err := s.Print(&b, now); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\npulls (1)\n      12.3 MB  registry.example/big:1, for 1m30s\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("%s\nwant %q", b.String(), want)
 	}
 }

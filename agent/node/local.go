@@ -35,6 +35,7 @@ type Status struct {
 	LogWriter  string        `json:"logWriter"` // "running", or why not
 	Pods       []PodStatus   `json:"pods"`
 	Images     []ImageStatus `json:"images"`
+	Pulls      []PullStatus  `json:"pulls,omitempty"`
 	Troubles   []Trouble     `json:"troubles,omitempty"`
 }
 
@@ -54,6 +55,13 @@ type PodStatus struct {
 type ImageStatus struct {
 	Names []string `json:"names"`
 	Size  int64    `json:"size"`
+}
+
+// PullStatus is one image that is being pulled.
+type PullStatus struct {
+	Image string    `json:"image"`
+	Began time.Time `json:"began"`
+	Bytes int64     `json:"bytes"` // received from the registry
 }
 
 // serveStatus answers on the local socket until ctx ends. Only root may ask.
@@ -109,6 +117,9 @@ func (n *Node) Status(ctx context.Context) Status {
 	s.Runtime, images = n.report.Runtime()
 	for _, i := range images {
 		s.Images = append(s.Images, ImageStatus{Names: i.Names, Size: i.SizeBytes})
+	}
+	for _, p := range n.images.Pulls() {
+		s.Pulls = append(s.Pulls, PullStatus{Image: p.Ref, Began: p.Started, Bytes: p.Bytes})
 	}
 	for _, p := range n.store.Pods() {
 		last, _, _ := n.outbox.Last(p.UID)

@@ -49,6 +49,12 @@ func (s Status) Print(w io.Writer, now time.Time) error {
 		}
 		fmt.Fprintf(&b, "  %8.1f MB  %s\n", float64(i.Size)/1e6, name)
 	}
+	if len(s.Pulls) > 0 {
+		fmt.Fprintf(&b, "\npulls (%d)\n", len(s.Pulls))
+		for _, p := range s.Pulls {
+			fmt.Fprintf(&b, "  %8.1f MB  %s, for %s\n", float64(p.Bytes)/1e6, p.Image, now.Sub(p.Began).Round(time.Second))
+		}
+	}
 	if len(s.Troubles) > 0 {
 		fmt.Fprintf(&b, "\nlast troubles\n")
 		for _, e := range s.Troubles {

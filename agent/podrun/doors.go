@@ -62,6 +62,8 @@ type Runtime interface {
 type Images interface {
 	Ensure(ctx context.Context, req image.Request) (image.Image, error)
 	Get(ctx context.Context, ref string) (image.Image, error)
+	// Pulls lists what is being pulled.
+	Pulls() []image.Progress
 	// VolumeImage is what a volume of the pod shows already; of class NotFound where nothing.
 	VolumeImage(ctx context.Context, uid types.UID, volume string) (imageID string, err error)
 	MountVolume(ctx context.Context, uid types.UID, volume string, img image.Image, target string) error

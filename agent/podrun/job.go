@@ -98,11 +98,14 @@ func (w *worker) pullNow(ctx context.Context, s pod.PullImage) error {
 		return nil
 	}
 	began, pulling := time.Now(), time.Time{}
+	done := make(chan struct{})
+	defer close(done)
 	img, err := w.r.cfg.Images.Ensure(ctx, image.Request{
 		Ref: s.Image, Policy: s.Policy, Credentials: w.credentials(),
 		OnPull: func() {
 			pulling = time.Now()
 			w.imageEvent(s, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", s.Image))
+			w.tellProgress(ctx, s, done)
 		},
 	})
 	if ctx.Err() != nil {

@@ -25,7 +25,15 @@ type memImages struct {
 	takes map[string]time.Duration
 	fails map[string]error
 	pulls []string
-	views map[string]string // of volumes, "UID/NAME" to image
+	// progress is what Pulls answers.
+	progress []image.Progress
+	views    map[string]string // of volumes, "UID/NAME" to image
+}
+
+func (m *memImages) Pulls() []image.Progress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.progress
 }
 
 func (m *memImages) VolumeImage(_ context.Context, uid types.UID, volume string) (string, error) {
