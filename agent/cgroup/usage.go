@@ -61,6 +61,7 @@ type Usage struct {
 	RSS        uint64 // anonymous memory
 	Cache      uint64 // file cache
 	Mapped     uint64
+	Shared     uint64 // what tmpfs and shared memory hold; part of Cache
 	Swap       uint64
 	MaxMemory  uint64 // the most that Memory has been
 	Limit      uint64
@@ -136,7 +137,7 @@ func (g Group) readUnified() (Usage, bool) {
 	u := Usage{
 		CPU: micros(cpu["usage_usec"]), User: micros(cpu["user_usec"]), System: micros(cpu["system_usec"]),
 		Periods: cpu["nr_periods"], ThrottledPeriods: cpu["nr_throttled"], Throttled: micros(cpu["throttled_usec"]),
-		Memory: amount(dir, "memory.current"), RSS: memory["anon"], Cache: memory["file"], Mapped: memory["file_mapped"],
+		Memory: amount(dir, "memory.current"), RSS: memory["anon"], Cache: memory["file"], Mapped: memory["file_mapped"], Shared: memory["shmem"],
 		Swap: amount(dir, "memory.swap.current"), MaxMemory: amount(dir, "memory.peak"),
 		Limit: amount(dir, "memory.max"), SwapLimit: amount(dir, "memory.swap.max"),
 		Failures: events["max"], OOMKills: events["oom_kill"],
@@ -181,7 +182,7 @@ func (g Group) readLegacy() (Usage, bool) {
 		Shares: amount(dir("cpu"), "cpu.shares"), Period: micros(amount(dir("cpu"), "cpu.cfs_period_us")),
 		Quota:  micros(amount(dir("cpu"), "cpu.cfs_quota_us")), // -1, none, is read as 0
 		Memory: amount(dir("memory"), "memory.usage_in_bytes"),
-		RSS:    memory["total_rss"], Cache: memory["total_cache"], Mapped: memory["total_mapped_file"], Swap: memory["total_swap"],
+		RSS:    memory["total_rss"], Cache: memory["total_cache"], Mapped: memory["total_mapped_file"], Shared: memory["total_shmem"], Swap: memory["total_swap"],
 		MaxMemory: amount(dir("memory"), "memory.max_usage_in_bytes"), Limit: amount(dir("memory"), "memory.limit_in_bytes"),
 		Failures: amount(dir("memory"), "memory.failcnt"), OOMKills: pairs(bytesOf(dir("memory"), "memory.oom_control"))["oom_kill"],
 		PageFaults: memory["total_pgfault"], MajorPageFaults: memory["total_pgmajfault"],

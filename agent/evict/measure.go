@@ -3,7 +3,6 @@ package evict
 import (
 	"context"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	v1 "k8s.io/api/core/v1"
@@ -14,22 +13,17 @@ import (
 	"coracle/agent/pod"
 )
 
-// Statuses are what was last said of pods; agent/status.Outbox.
-type Statuses interface {
-	Last(uid types.UID) (status v1.PodStatus, released, ok bool)
-}
-
 // Runtime knows what only containerd knows; agent/runtime.Runtime.
 type Runtime interface {
+	Observe(ctx context.Context, uid types.UID) (pod.Observed, error)
 	RootfsUsage(ctx context.Context, id string) (bytes, inodes int64, err error)
 }
 
 // Machine is where levels and pods' use are read.
 type Machine struct {
-	Host     fact.Host
-	Cgroups  *cgroup.Cgroups
-	Statuses Statuses
-	Runtime  Runtime
+	Host    fact.Host
+	Cgroups *cgroup.Cgroups
+	Runtime Runtime
 	// NodeDir holds volumes, LogDir the containers' logs.
 	NodeDir, LogDir string
 	// ImageDir is on the file system of images. Nil: that of NodeDir.
@@ -84,27 +78,29 @@ func (m *Machine) uses(ctx context.Context, s Signal, pods []*v1.Pod) []Use {
 		u := Use{Pod: p}
 		switch s.Condition() {
 		case v1.NodeMemoryPressure:
-			m.memory(&u)
+			m.memory(ctx, &u)
 		case v1.NodePIDPressure:
 			group, _ := m.Cgroups.Pod(p).Read()
-			u.Total = int64(group.Pids)
+			u.Total, u.Frees = int64(group.Pids), int64(group.Pids)
 		default:
 			image := s == ImagefsAvailable || s == ImagefsInodesFree
 			m.disk(ctx, &u, s.Resource() == resourceInodes, one || !image, one || image)
+			u.Frees = u.Total
 		}
 		out = append(out, u)
 	}
 	return out
 }
 
-func (m *Machine) memory(u *Use) {
+func (m *Machine) memory(ctx context.Context, u *Use) {
 	at := m.Cgroups.Pod(u.Pod)
 	group, ok := at.Read()
 	if !ok {
 		return
 	}
-	u.Total, u.Containers = int64(group.WorkingSet), map[string]int64{}
-	for name, id := range m.containers(u.Pod.UID, true) {
+	// File cache stays where it is when the pod goes, and is available while the pod is there.
+	u.Total, u.Frees, u.Containers = int64(group.WorkingSet), int64(group.RSS+group.Shared), map[string]int64{}
+	for name, id := range m.containers(ctx, u.Pod.UID, true) {
 		if c, ok := at.Container(id).Read(); ok {
 			u.Containers[name] = int64(c.WorkingSet)
 		}
@@ -122,7 +118,7 @@ func (m *Machine) disk(ctx context.Context, u *Use, inodes, local, layers bool) 
 	}
 	p := u.Pod
 	logs := filepath.Join(m.LogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))
-	for name, id := range m.containers(p.UID, false) {
+	for name, id := range m.containers(ctx, p.UID, false) {
 		if layers {
 			if bytes, files, err := m.Runtime.RootfsUsage(ctx, id); err == nil {
 				u.Containers[name] += of(bytes, files)
@@ -142,17 +138,19 @@ func (m *Machine) disk(ctx context.Context, u *Use, inodes, local, layers bool) 
 	}
 }
 
-// containers are the ids of a pod's containers by name: those that run, or the newest attempts.
-func (m *Machine) containers(uid types.UID, running bool) map[string]string {
-	out := map[string]string{}
-	status, _, _ := m.Statuses.Last(uid)
-	for _, list := range [][]v1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
-		for i := range list {
-			c := &list[i]
-			if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && (c.State.Running != nil || !running) {
-				out[c.Name] = id
-			}
+// containers are the ids of the newest attempts of a pod's containers by name, or of those alone that run.
+func (m *Machine) containers(ctx context.Context, uid types.UID, running bool) map[string]string {
+	out, newest := map[string]string{}, map[string]int{}
+	o, err := m.Runtime.Observe(ctx, uid)
+	if err != nil {
+		return out
+	}
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		if last, ok := newest[c.Name]; ok && last > c.Attempt || running && c.State != pod.Running {
+			continue
 		}
+		newest[c.Name], out[c.Name] = c.Attempt, c.ID
 	}
 	return out
 }

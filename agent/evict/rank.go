@@ -14,8 +14,9 @@ import (
 // Use is how much one pod uses of the resource that is short.
 type Use struct {
 	Pod        *v1.Pod
-	Total      int64            // what its end would free
-	Containers map[string]int64 // of these by container, where that can be told; nil: not told
+	Total      int64            // by which pods are compared, as Kubernetes does
+	Frees      int64            // what its end would surely free
+	Containers map[string]int64 // of Total by container, where that can be told; nil: not told
 }
 
 // worth is the least that a pod's end must free. What every container has by being there (a few pages, an empty layer, the
@@ -37,7 +38,7 @@ func worth(r v1.ResourceName) int64 {
 // Differs: a kubelet lists pods that use nothing, and puts first those of which it does not know.
 func Rank(r v1.ResourceName, uses []Use) []Use {
 	out := slices.DeleteFunc(slices.Clone(uses), func(u Use) bool {
-		return u.Total < worth(r) || pod.Critical(u.Pod) || u.Pod.DeletionTimestamp != nil
+		return u.Frees < worth(r) || pod.Critical(u.Pod) || u.Pod.DeletionTimestamp != nil
 	})
 	slices.SortFunc(out, func(a, b Use) int {
 		byPriority := cmp.Compare(priority(a.Pod), priority(b.Pod))

@@ -29,7 +29,7 @@ func user(name string, priority int32, request, used int64) Use {
 		c.Resources.Requests = v1.ResourceList{v1.ResourceMemory: q, v1.ResourceEphemeralStorage: q}
 	}
 	p.Spec.Containers = []v1.Container{c}
-	return Use{Pod: p, Total: used * mi, Containers: map[string]int64{"c": used * mi}}
+	return Use{Pod: p, Total: used * mi, Frees: used * mi, Containers: map[string]int64{"c": used * mi}}
 }
 
 func names(uses []Use) string {
@@ -60,6 +60,7 @@ func TestRank(t *testing.T) {
 		"never static, mirror, critical, deleted": {v1.ResourceMemory,
 			[]Use{static, mirror, deleted, user("critical", 2000000000, 0, 900), user("plain", 0, 0, 2)}, "plain"},
 		"never what frees nothing":            {v1.ResourceMemory, []Use{user("idle", 0, 0, 0), user("hog", 9, 0, 5)}, "hog"},
+		"never what has only cache":           {v1.ResourceMemory, []Use{{Pod: user("cache", 0, 0, 0).Pod, Total: 900 * mi}}, ""},
 		"disk as memory":                      {v1.ResourceEphemeralStorage, []Use{user("a", 0, 10, 5), user("b", 5, 1, 5)}, "b a"},
 		"inodes are asked for by nobody":      {resourceInodes, []Use{user("a", 5, 10, 5), user("b", 0, 0, 1)}, "b a"},
 		"process ids by priority, then count": {resourcePids, []Use{user("few", 0, 0, 1), user("many", 0, 0, 3), user("low", -1, 0, 1)}, "low many few"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func newMachine(t *testing.T, text Text) *machine {
 		Settings: parsed(t, text), Pods: m, Images: m, Changed: func() {}, Log: slog.New(slog.DiscardHandler),
 		Event: func(_, reason, message string) { m.events = append(m.events, reason+": "+message) },
 		Machine: Machine{
-			Host: fact.Host{Root: m.root}, Cgroups: cgroup.Folder(groups), Statuses: m, Runtime: m, NodeDir: m.root, LogDir: filepath.Join(m.root, "log"),
+			Host: fact.Host{Root: m.root}, Cgroups: cgroup.Folder(groups), Runtime: m, NodeDir: m.root, LogDir: filepath.Join(m.root, "log"),
 		},
 	})
 	m.write("proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 524288 kB\n")
@@ -67,12 +68,11 @@ func (m *machine) add(name string, used int64) {
 	for _, dir := range []string{at, filepath.Join(at, "id-"+name)} {
 		m.write(filepath.Join("groups", dir, "cpu.stat"), "usage_usec 1\n")
 		m.write(filepath.Join("groups", dir, "memory.current"), resourceText(used))
+		m.write(filepath.Join("groups", dir, "memory.stat"), "anon "+resourceText(used)+"\n")
 	}
 }
 
-func resourceText(mib int64) string { return quantityBytes(mib * mi) }
-
-func quantityBytes(n int64) string { return strings.TrimSpace(quantity("bytes", n)) }
+func resourceText(mib int64) string { return strconv.FormatInt(mib*mi, 10) }
 
 func (m *machine) Tenants() []*v1.Pod { return m.pods }
 func (m *machine) End(uid types.UID, f pod.Failed) bool {
@@ -100,10 +100,10 @@ func (m *machine) Reclaim(_ context.Context, bytes int64) (int64, error) {
 	return n, nil
 }
 func (m *machine) RootfsUsage(context.Context, string) (int64, int64, error) { return 0, 0, nil }
-func (m *machine) Last(uid types.UID) (v1.PodStatus, bool, bool) {
-	return v1.PodStatus{ContainerStatuses: []v1.ContainerStatus{{
-		Name: "c", ContainerID: "containerd://id-" + string(uid), State: v1.ContainerState{Running: &v1.ContainerStateRunning{}},
-	}}}, false, true
+func (m *machine) Observe(_ context.Context, uid types.UID) (pod.Observed, error) {
+	return pod.Observed{Containers: []pod.Container{
+		{Name: "c", ID: "id-" + string(uid), Attempt: 1, State: pod.Running}, {Name: "c", ID: "older", State: pod.Exited},
+	}}, nil
 }
 
 func (m *machine) look() time.Duration {

@@ -76,9 +76,9 @@ type Node struct {
 	evictor *evict.Evictor
 	// shutdown follows the machine's, not the agent's own.
 	shutdown *shutdown.Shutdown
-	report  *report
-	tokens  *tokens
-	began   time.Time
+	report   *report
+	tokens   *tokens
+	began    time.Time
 	// gaps are sentences about what pods may ask for and this machine cannot give.
 	gaps []string
 }

@@ -8,6 +8,7 @@ import (
 
 	"coracle/agent/evict"
 	"coracle/agent/pod"
+	"coracle/agent/shutdown"
 	"coracle/agent/status"
 )
 
@@ -20,7 +21,7 @@ func (n *Node) buildEvictor() error {
 	n.evictor = evict.New(evict.Config{
 		Settings: settings, Pods: n.runner, Images: unusedImages{n}, Log: n.log,
 		Machine: evict.Machine{
-			Host: n.host, Cgroups: n.cgroups, Statuses: n.outbox, Runtime: n.runtime,
+			Host: n.host, Cgroups: n.cgroups, Runtime: n.runtime,
 			NodeDir: n.cfg.RootDir, LogDir: n.cfg.LogDir, ImageDir: n.images.DiskPath,
 		},
 		Changed: func() { signal(n.network.changed) },
@@ -34,7 +35,41 @@ func (n *Node) nodeEvent(eventType, reason, message string) {
 }
 
 // admit is what the node says of a new pod beyond what agent/pod knows.
-func (n *Node) admit(p *v1.Pod) *pod.Rejection { return n.evictor.Admit(p) }
+func (n *Node) admit(p *v1.Pod) *pod.Rejection {
+	if n.shutdown.Begun() {
+		return pod.ShuttingDown()
+	}
+	return n.evictor.Admit(p)
+}
+
+// buildShutdown makes what ends pods before the machine does.
+func (n *Node) buildShutdown() error {
+	graces, err := n.cfg.ShutdownGraces()
+	if err != nil {
+		return err
+	}
+	c := shutdown.Config{
+		Pods: n.runner, Changed: func() { signal(n.network.changed) }, Event: n.nodeEvent, Told: n.told, Log: n.log,
+	}
+	for _, g := range graces {
+		c.Graces = append(c.Graces, shutdown.Grace{Priority: g.Priority, Seconds: g.ShutdownGracePeriodSeconds})
+	}
+	n.shutdown = shutdown.New(c)
+	return nil
+}
+
+// told waits until the control plane has heard all that was said, or ctx ends.
+func (n *Node) told(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !n.outbox.Empty() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
 
 // unusedImages frees disk space for the evictor.
 type unusedImages struct{ n *Node }

@@ -119,6 +119,9 @@ func (r *report) compute(ctx context.Context) (*v1.Node, error) {
 	if err := r.n.cni.Ready(); err != nil {
 		problems = append(problems, "pods cannot be attached to a network: "+err.Error())
 	}
+	if r.n.shutdown.Begun() {
+		problems = append(problems, "node is shutting down")
+	}
 	can := r.n.runtime.Features(ctx)
 	devices := r.n.devices.Counts(now)
 	r.mu.Lock()

@@ -164,10 +164,13 @@ func (w *worker) admit(ctx context.Context, d *pod.Desired) (again time.Time) {
 	w.mu.Lock()
 	d.End, d.Spare = w.end, w.spare
 	w.mu.Unlock()
+	w.loadFacts()
+	if w.revived && w.facts.Finished == "" && pod.Final(d.Previous.Phase) {
+		d.Previous.Phase, d.Previous.Reason, d.Previous.Message = "", "", "" // how it had ended is no longer so
+	}
 	if w.admitted {
 		return time.Time{}
 	}
-	w.loadFacts()
 	p := d.Pod
 	if !w.facts.StartTime.IsZero() || p.Status.StartTime != nil || p.DeletionTimestamp != nil || pod.Final(p.Status.Phase) {
 		w.admitted = true

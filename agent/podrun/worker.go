@@ -73,6 +73,7 @@ type worker struct {
 	// loosened and settled are the generations of the resize that the pod's cgroup was last set for.
 	loosened, settled int64
 	admitted          bool      // it is decided whether the node runs the pod
+	revived           bool      // the pod had ended with the machine, and begins anew
 	doubt             time.Time // until when a rejection may still turn out wrong
 }
 
@@ -315,6 +316,9 @@ func (w *worker) loadFacts() {
 	if err != nil {
 		w.log.Error("facts unreadable, starting without", "err", err)
 		return
+	}
+	if f, w.revived = f.Revived(); w.revived {
+		w.log.Info("a pod of the node's own files begins anew after the machine's shutdown")
 	}
 	w.facts, w.factsRaw = f, raw
 }
