@@ -167,6 +167,7 @@ cgroupDriver: %[8]s
 podPidsLimit: 2000
 staticPodDir: %[3]s/manifests
 evictionHard: {nodefs.available: "0", nodefs.inodesFree: "0", imagefs.available: "0", imagefs.inodesFree: "0"} # how full this machine is must not matter
+images: {gcHighThresholdPercent: 100}
 containerd:
   socket: %[6]s
   certsDir: %[3]s/certs.d
