@@ -27,6 +27,8 @@ import (
 const (
 	// lookAgain is how often a logind that was not there is looked for.
 	lookAgain = time.Minute
+	// connectAgain is when a connection that was lost is made anew.
+	connectAgain = 5 * time.Second
 	// endedEvery is how often it is asked, in a shutdown, whether the pods have ended.
 	endedEvery = 100 * time.Millisecond
 	// settle is how long the lock is kept for the last statuses to be told.
@@ -94,19 +96,21 @@ func (s *Shutdown) Run(ctx context.Context) error {
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was asked to end
 		}
-		switch text := "lost logind, connecting again"; {
-		case errors.Is(err, errNoLogind):
-			if said != err.Error() {
-				said = err.Error()
+		if text := err.Error(); text != said {
+			said = text
+			if errors.Is(err, errNoLogind) {
 				s.cfg.Log.Warn("a shutdown of this machine will not wait for pods: there is no systemd-logind to ask for it", "err", err)
+			} else {
+				s.cfg.Log.Warn("lost logind, connecting again", "err", err)
 			}
-		default:
-			s.cfg.Log.Warn(text, "err", err)
-			said = ""
 		}
-		wait := time.NewTimer(lookAgain)
+		pause := connectAgain
+		if errors.Is(err, errNoLogind) {
+			pause = lookAgain
+		}
+		wait := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-wait.C:
