@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -72,6 +74,25 @@ func parseDockerConfig(data []byte, nested bool) ([]Credential, error) {
 	}
 	slices.SortFunc(out, func(a, b Credential) int { return strings.Compare(a.Registry, b.Registry) })
 	return out, nil
+}
+
+// readLoginFile reads a docker config.json of the machine; none where there is no such file.
+func readLoginFile(file string) ([]Credential, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the node's credentials: %w", err)
+	}
+	list, err := parseDockerConfig(data, true)
+	if err != nil {
+		return nil, fmt.Errorf("read the node's credentials in %s: %w", file, err)
+	}
+	return list, nil
 }
 
 // login gives what containerd's authorizer takes: an identity token has no user name.

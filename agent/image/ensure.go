@@ -86,13 +86,21 @@ func (m *Images) Ensure(ctx context.Context, req Request) (Image, error) {
 		req.OnPull()
 	}
 	// The pod's own credentials are tried first, as Kubernetes does.
-	provided, asked := m.cfg.Providers.credentials(ctx, name)
+	provided, asked := m.ofNode(ctx, name)
 	img, err := m.share(ctx, name, req.Credentials, provided)
 	if err != nil {
 		return Image{}, withProvider(err, asked)
 	}
 	m.touch(name)
 	return img, nil
+}
+
+// ofNode are the node's own credentials for an image: those of its file, then those that providers give. What could be had
+// is returned beside the error.
+func (m *Images) ofNode(ctx context.Context, name string) ([]Credential, error) {
+	filed, err := readLoginFile(m.cfg.LoginFile)
+	provided, asked := m.cfg.Providers.credentials(ctx, name)
+	return append(matching(filed, name), provided...), errors.Join(err, asked)
 }
 
 // withProvider adds to the error of a pull why a credential provider gave nothing: it may be the cause.

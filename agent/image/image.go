@@ -46,6 +46,8 @@ type Config struct {
 	Pinned       []string      // names that Collect keeps
 	// Providers are asked for credentials beside those of a request; may be nil.
 	Providers *Providers
+	// LoginFile is a docker config.json with the node's own credentials, read at each pull; it need not exist. Empty: none.
+	LoginFile string
 	Log       *slog.Logger
 }
 

@@ -505,6 +505,21 @@ func TestProviderLetsIn(t *testing.T) {
 	if err == nil || ReasonOf(err) != ReasonPull || !strings.Contains(err.Error(), "authorization failed") || !strings.Contains(err.Error(), "no metadata service") {
 		t.Errorf("with a broken provider: %v", err)
 	}
+	// The node's own file stands in for the provider, once it is one.
+	for text, want := range map[string]bool{"hunter2": false, `{"auths":{"` + r.host() + `/team":{"username":"node","password":"good"}}}`: true} {
+		file := filepath.Join(t.TempDir(), "config.json")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		own := newImages(t, d, func(c *Config) { c.Providers, c.LoginFile = providers, file })
+		_, err := own.Ensure(t.Context(), Request{Ref: ref, Policy: v1.PullAlways})
+		if (err == nil) != want || err != nil && (!strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("with the file %s: %v", text, err)
+		}
+		if err := own.Remove(t.Context(), ref); err != nil {
+			t.Error(err)
+		}
+	}
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,8 @@ func (n *Node) buildRuntime() (err error) {
 	n.images, err = image.New(image.Config{
 		Address: n.cfg.Containerd.Socket, Namespace: n.cfg.Containerd.Namespace,
 		Snapshotter: n.cfg.Containerd.Snapshotter, HostsDir: n.cfg.Containerd.CertsDir,
-		MaxParallel: n.cfg.Images.MaxParallelPulls, GC: gc, Providers: providers, Log: n.log,
+		MaxParallel: n.cfg.Images.MaxParallelPulls, GC: gc, Providers: providers,
+		LoginFile: filepath.Join(n.cfg.RootDir, "config.json"), Log: n.log, // where kubelet looks too
 	})
 	if err != nil {
 		return err
