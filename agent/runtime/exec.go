@@ -116,15 +116,22 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	defer func() {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		if _, derr := exec.Delete(undo, containerd.WithProcessKill); ignoreNotFound(derr) != nil && err == nil {
-			err = fmt.Errorf("clean up: %w", classify(derr))
+		// The command has ended and its user has its output and exit code: what is left goes with the container.
+		if _, derr := exec.Delete(undo, containerd.WithProcessKill); ignoreNotFound(derr) != nil && ctx.Err() == nil {
+			r.log.Warn("command not cleaned up", "container", task.ID(), "err", classify(derr))
 		}
 	}()
 	exited, err := exec.Wait(ctx)
 	if err != nil {
 		return 0, classify(err)
 	}
-	if err := exec.Start(ctx); err != nil {
+	done, err := r.starts.enter(ctx, task.ID())
+	if err != nil {
+		return 0, err
+	}
+	err = exec.Start(ctx)
+	done()
+	if err != nil {
 		return 0, r.execError(err)
 	}
 	return r.awaitExec(ctx, exec, exited, stdin.ended, output, spec)

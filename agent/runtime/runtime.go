@@ -82,6 +82,8 @@ type Runtime struct {
 	// changes has room for a burst; Run keeps what does not fit in a set, so nothing is lost.
 	changes chan types.UID
 
+	starts entrances // of commands, by container
+
 	mu       sync.Mutex
 	oci      ociRuntime              // chosen at first use
 	features *Features               // found at first use
