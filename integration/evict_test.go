@@ -116,3 +116,63 @@ evictionHard: {memory.available: 900Gi, `, 1)
 		t.Errorf("idle, whose end frees nothing, is %s: %s", p.Status.Phase, p.Status.Message)
 	}
 }
+
+// TestDiskPressure: dead containers go first, and how they ended is still told; then the pod that has written, and none that has not. New
+// pods are not taken, whatever they ask for.
+func TestDiskPressure(t *testing.T) {
+	s := newSpace(t)
+	s.apply(s.busybox("done", "true") + "\n  restartPolicy: Never\n")
+	s.apply(s.busybox("idle", sleeper))
+	s.apply(s.busybox("writer", "dd if=/dev/zero of=/data/x bs=1M count=8 2>/dev/null; "+sleeper, "volumeMounts: [{name: data, mountPath: /data}]") +
+		"\n  volumes: [{name: data, emptyDir: {}}]\n")
+	s.waitReady("idle", "writer")
+	s.waitPod("done", 60*time.Second, phase(corev1.PodSucceeded))
+	s.eventually(30*time.Second, func() error {
+		_, err := s.kubectl("exec", "writer", "--", "sh", "-c", "[ $(stat -c %s /data/x) = 8388608 ]")
+		return err
+	})
+	idle := s.containerPID(s.pod("idle"), "main")
+	dead := string(s.pod("done").UID)
+
+	s.reconfigure(t, func(old string) string {
+		return strings.Replace(old, `evictionHard: {nodefs.available: "0"`, `evictionPressureTransitionPeriod: 1s
+evictionHard: {nodefs.available: 900Ti`, 1)
+	})
+	p := s.waitPod("writer", 60*time.Second, phase(corev1.PodFailed))
+	want := regexp.MustCompile(`^The node was low on resource: ephemeral-storage\. Threshold quantity: 900Ti, available: [0-9]+[KMGT]i\. `)
+	if p.Status.Reason != "Evicted" || !want.MatchString(p.Status.Message) {
+		t.Errorf("writer: reason %q, message %q", p.Status.Reason, p.Status.Message)
+	}
+	s.eventually(60*time.Second, func() error {
+		state, n := s.nodeCondition(t, corev1.NodeDiskPressure)
+		if state != "True KubeletHasDiskPressure" {
+			return fmt.Errorf("DiskPressure is %q", state)
+		}
+		for _, taint := range n.Spec.Taints {
+			if taint.Key == corev1.TaintNodeDiskPressure {
+				return nil
+			}
+		}
+		return fmt.Errorf("taints: %v", n.Spec.Taints)
+	})
+	s.eventually(60*time.Second, func() error {
+		out, err := output(nil, "", "ctr", "--address", s.containerdSocket(), "--namespace", "coracle", "containers", "list")
+		for _, gone := range []string{dead, string(p.UID)} {
+			if err == nil && strings.Contains(out, gone[:8]) {
+				err = fmt.Errorf("containers of pod %s are still there:\n%s", gone, out)
+			}
+		}
+		return err
+	})
+	if p := s.pod("done"); p.Status.Phase != corev1.PodSucceeded || len(p.Status.ContainerStatuses) != 1 || p.Status.ContainerStatuses[0].State.Terminated == nil {
+		t.Errorf("done: %+v", p.Status)
+	}
+	s.apply(strings.Replace(s.busybox("late", sleeper, "resources: {requests: {cpu: 1m}}"), "spec:", "spec:\n  nodeName: "+s.node, 1))
+	late := s.waitPod("late", 60*time.Second, phase(corev1.PodFailed))
+	if late.Status.Reason != "Evicted" || !strings.Contains(late.Status.Message, "The node had condition: [DiskPressure]. ") {
+		t.Errorf("late: reason %q, message %q", late.Status.Reason, late.Status.Message)
+	}
+	if p := s.pod("idle"); p.Status.Phase != corev1.PodRunning || s.containerPID(p, "main") != idle {
+		t.Errorf("idle, which has written nothing, is %s: %s", p.Status.Phase, p.Status.Message)
+	}
+}

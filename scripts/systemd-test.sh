@@ -99,7 +99,7 @@ case_installed() {
     systemctl daemon-reload
     systemd-analyze verify /etc/systemd/system/coracle-*.service
     mkdir -p /etc/coracle
-    echo "cgroupDriver: systemd" >/etc/coracle/agent.yaml
+    printf "cgroupDriver: systemd\nevictionHard: {nodefs.available: 1%%, imagefs.available: 1%%}\n" >/etc/coracle/agent.yaml
     mkdir -p /srv/registry
     printf "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: \"$0\"}\n" >/srv/registry.yml
     systemd-run --quiet --unit registry docker-registry serve /srv/registry.yml

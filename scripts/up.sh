@@ -76,6 +76,8 @@ stateDir: $run/agent
 rootDir: $run/kubelet
 runDir: $sockets/agent
 logDir: $run/log/pods
+# A demo comes up on a disk that is fuller than a server's should be, too.
+evictionHard: {nodefs.available: 2%, imagefs.available: 2%}
 containerd:
   socket: $containerd_socket
   namespace: $containerd_namespace

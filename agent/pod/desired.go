@@ -16,7 +16,7 @@ type Desired struct {
 	// End is why the node ends the pod, or does not begin it: a rejection, eviction, preemption, shutdown. Nil: nothing of the
 	// kind. It need be said only until Facts has it, and it is read, never changed.
 	End *Failed
-	// Spare says that the disk is short: containers that have ended go, where their pod has ended too. How they ended is remembered.
+	// Spare says that the disk is short: containers that have ended go, with their logs, where their pod has ended too. How they ended is remembered.
 	Spare bool
 	// BackOffMax bounds the wait before a container is restarted; zero: five minutes, as Kubernetes has it.
 	BackOffMax time.Duration

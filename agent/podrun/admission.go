@@ -132,8 +132,8 @@ func (r *Runner) Tenants() []*v1.Pod {
 	return r.admission.books.Pods()
 }
 
-// DropDead has the containers of pods that have ended removed: they are kept for nothing but themselves, as their logs are
-// files of their own. It says of how many pods it asked that now.
+// DropDead has the containers of pods that have ended removed, with their logs. How they ended stays known. It says of how
+// many pods it asked that now.
 func (r *Runner) DropDead() int {
 	r.mu.Lock()
 	var ended []*worker
