@@ -65,6 +65,10 @@ func (n *Node) kubeletConfig() map[string]any {
 		"containerLogMaxSize":      n.cfg.Logs.MaxSize,
 		"containerRuntimeEndpoint": "unix://" + n.cfg.Containerd.Socket,
 		"enableSystemLogHandler":   true,
+		"evictionHard":             n.cfg.EvictionHard,
+		"evictionMinimumReclaim":   n.cfg.EvictionMinimumReclaim,
+		"evictionSoft":             n.cfg.EvictionSoft,
+		"evictionSoftGracePeriod":  n.cfg.EvictionSoftGracePeriod,
 		"failSwapOn":               false,
 		"kubeReserved":             n.cfg.Reserved,
 		"maxPods":                  n.cfg.MaxPods,
@@ -74,5 +78,11 @@ func (n *Node) kubeletConfig() map[string]any {
 		"registerNode":             true,
 		"resolvConf":               n.cfg.ResolvConf,
 		"rotateCertificates":       true,
+		"shutdownGracePeriod":      n.cfg.ShutdownGracePeriod,
+
+		"evictionMaxPodGracePeriod":        n.cfg.EvictionMaxPodGracePeriod,
+		"evictionPressureTransitionPeriod": n.cfg.EvictionPressureTransitionPeriod,
+		"shutdownGracePeriodCriticalPods":  n.cfg.ShutdownGracePeriodCriticalPods,
+		"shutdownGracePeriodByPodPriority": n.cfg.ShutdownGracePeriodByPodPriority,
 	}
 }
