@@ -53,3 +53,19 @@ func TestEvictionFromFile(t *testing.T) {
 		t.Errorf("validation: %v", err)
 	}
 }
+
+// FuzzPriorityGraces: what the flag takes it prints so that it takes it again.
+func FuzzPriorityGraces(f *testing.F) {
+	for _, s := range []string{"0=10,1000=20", "", "1", "a=b", "-5=3", "99999999999=1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var g, back priorityGraces
+		if g.Set(text) != nil {
+			return
+		}
+		if err := back.Set(g.String()); err != nil || !slices.Equal(g, back) {
+			t.Errorf("%q is %v, and then %v, %v", text, g, back, err)
+		}
+	})
+}
