@@ -122,6 +122,10 @@ func TestDevices(t *testing.T) {
 		}
 		n.store.userDeletes("u1", 0)
 		n.pass(5 * time.Second)
+		// The scheduler may bind the next pod as soon as the API has let go of this one.
+		if devices.left() != 2 {
+			t.Errorf("the pod has ended and %d devices are free", devices.left())
+		}
 		n.store.remove("u1")
 		n.pass(time.Second)
 		if devices.left() != 2 {

@@ -73,6 +73,7 @@ type worker struct {
 	// loosened and settled are the generations of the resize that the pod's cgroup was last set for.
 	loosened, settled int64
 	admitted          bool      // it is decided whether the node runs the pod
+	freed             bool      // what the pod had is others' to take
 	revived           bool      // the pod had ended with the machine, and begins anew
 	doubt             time.Time // until when a rejection may still turn out wrong
 }
@@ -160,6 +161,9 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 		w.observeFails = 0
 		result := w.plan(desired, observed)
 		if err := w.remember(result.Facts); err != nil {
+			return w.observeFailed(ctx, err), false
+		}
+		if err := w.free(result); err != nil {
 			return w.observeFailed(ctx, err), false
 		}
 		w.report(ctx, desired, observed, result)
@@ -255,7 +259,7 @@ func (w *worker) setPod(p *v1.Pod) {
 		w.log = w.r.cfg.Log.With("pod", p.Namespace+"/"+p.Name, "uid", w.uid)
 	}
 	w.pod = p
-	if w.admitted && w.facts.Finished == "" {
+	if w.admitted && !w.freed && w.facts.Finished == "" {
 		w.r.occupy(pod.Granted(p, w.facts.Allocated))
 	}
 	named := sourcesOf(p)
@@ -321,6 +325,20 @@ func (w *worker) loadFacts() {
 		w.log.Info("a pod of the node's own files begins anew after the machine's shutdown")
 	}
 	w.facts, w.factsRaw = f, raw
+}
+
+// free gives back what a pod had of the node once none of its containers can run any more, before anybody hears of that:
+// the scheduler counts a pod of a final phase out, and may bind the next in the same moment.
+func (w *worker) free(r pod.Result) error {
+	if w.freed || !r.Released && !pod.Final(r.Status.Phase) {
+		return nil
+	}
+	w.r.vacate(w.uid)
+	if err := w.r.releaseDevices(w.uid); err != nil {
+		return err
+	}
+	w.freed = true
+	return nil
 }
 
 // clear forgets a pod of which nothing is left.
