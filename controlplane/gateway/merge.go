@@ -125,7 +125,30 @@ func mergeNodeStatus(have, reported *v1.NodeStatus) (v1.NodeStatus, bool) {
 	if len(out.Addresses) == 0 {
 		out.Addresses = have.Addresses
 	}
+	keepExtended(have, &out)
 	return out, !apiequality.Semantic.DeepEqual(*have, out)
+}
+
+// keepExtended keeps the extended resources that others than the agent have put into a Node's status: an administrator
+// may count there what the machine does not know of. Their capacity is what may be allocated, unless somebody said less.
+func keepExtended(have, out *v1.NodeStatus) {
+	for name, q := range have.Capacity {
+		if _, said := out.Capacity[name]; said || !extended(name) {
+			continue
+		}
+		out.Capacity[name] = q
+		if a, ok := have.Allocatable[name]; ok {
+			q = a
+		}
+		if out.Allocatable != nil {
+			out.Allocatable[name] = q
+		}
+	}
+}
+
+// extended says that a resource is not one of Kubernetes' own.
+func extended(name v1.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), v1.ResourceDefaultNamespacePrefix)
 }
 
 // The labels of Kubernetes' own domains that a node may give itself; those with other

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
@@ -107,6 +108,31 @@ func TestMergeNodeStatus(t *testing.T) {
 	got, changed := mergeNodeStatus(&have, &reported)
 	if !changed || got.Conditions[1].LastTransitionTime != late || len(got.Conditions) != 2 {
 		t.Errorf("changed %v, %v", changed, got.Conditions)
+	}
+}
+
+func TestExtendedResourcesOfOthersStay(t *testing.T) {
+	list := func(pairs ...string) v1.ResourceList {
+		out := v1.ResourceList{}
+		for i := 0; i < len(pairs); i += 2 {
+			out[v1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+		}
+		return out
+	}
+	have := v1.NodeStatus{
+		Capacity:    list("cpu", "2", "hugepages-2Mi", "0", "example.com/dev", "2", "example.com/mine", "5", "scheduling.k8s.io/foo", "3"),
+		Allocatable: list("cpu", "2", "example.com/dev", "2", "example.com/mine", "4"),
+	}
+	reported := v1.NodeStatus{Capacity: list("cpu", "3", "example.com/dev", "0"), Allocatable: list("cpu", "3", "example.com/dev", "0")}
+	got, _ := mergeNodeStatus(&have, &reported)
+	if diff := cmp.Diff(list("cpu", "3", "example.com/dev", "0", "example.com/mine", "5", "scheduling.k8s.io/foo", "3"), got.Capacity); diff != "" {
+		t.Errorf("capacity: %s", diff)
+	}
+	if diff := cmp.Diff(list("cpu", "3", "example.com/dev", "0", "example.com/mine", "4", "scheduling.k8s.io/foo", "3"), got.Allocatable); diff != "" {
+		t.Errorf("allocatable: %s", diff)
+	}
+	if len(reported.Capacity) != 2 {
+		t.Error("the agent's own report was altered")
 	}
 }
 

@@ -31,7 +31,10 @@ func Nodes() kind.Kind[*corev1.Node] {
 			Reset: []string{"status"},
 		},
 		Status: &kind.Strategy[*corev1.Node]{
-			Update:         func(_ context.Context, obj, old *corev1.Node) { obj.Spec = old.Spec },
+			Update: func(_ context.Context, obj, old *corev1.Node) {
+				obj.Spec = old.Spec
+				core.SettleExtended(&obj.Status)
+			},
 			ValidateUpdate: core.ValidateNodeStatusUpdate,
 			Reset:          []string{"spec"},
 		},
