@@ -130,7 +130,11 @@ func (c *chaos) settled() error {
 			errs = append(errs, fmt.Errorf("address %s is leased and no pod has it", ip))
 		}
 	}
-	return errors.Join(append(errs, c.deploymentsSettled(ctx, list.Items))...)
+	err = errors.Join(append(errs, c.deploymentsSettled(ctx, list.Items))...)
+	if err == nil {
+		c.t.Logf("settled: %d pods by the plan, %d in all, %d containers run, %d ran in the whole", len(c.expects), len(list.Items), len(told), len(c.ever))
+	}
+	return err
 }
 
 func (c *chaos) podSettled(p *pod, tasks map[string]task, told map[string]bool) error {
@@ -239,14 +243,9 @@ func (c *chaos) deploymentsSettled(ctx context.Context, pods []pod) error {
 // leased are the addresses that are given out on the node.
 func (c *cluster) leased() []string {
 	var found []string
-	entries, err := os.ReadDir(filepath.Join(c.sockets, "a", "cni"))
-	if err != nil {
-		return nil // no pod had one yet
-	}
-	for _, e := range entries {
-		if !e.IsDir() && strings.HasPrefix(e.Name(), c.podNet+".") {
-			found = append(found, e.Name())
-		}
+	files, _ := filepath.Glob(filepath.Join(c.sockets, "a", "cni", "*", c.podNet+".*")) // the pattern is well formed
+	for _, file := range files {
+		found = append(found, filepath.Base(file))
 	}
 	return found
 }

@@ -97,7 +97,7 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 	_, _ = rand.Read(random[:]) // never fails
 	execID := "exec-" + hex.EncodeToString(random[:])
 	stdin := &endReader{from: spec.Stdin, ended: make(chan struct{})}
-	options := []cio.Opt{cio.WithFIFODir(filepath.Join(r.cfg.RunDir, "exec"))}
+	options := []cio.Opt{cio.WithFIFODir(execDir(r.cfg))}
 	var in io.Reader
 	if spec.Stdin != nil {
 		in = stdin
@@ -117,7 +117,12 @@ func (r *Runtime) runExec(ctx context.Context, task containerd.Task, process *sp
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
 		// The command has ended and its user has its output and exit code: what is left goes with the container.
-		if _, derr := exec.Delete(undo, containerd.WithProcessKill); ignoreNotFound(derr) != nil && ctx.Err() == nil {
+		_, derr := exec.Delete(undo, containerd.WithProcessKill)
+		if derr != nil { // containerd is away or knows it no more: then the pipes were not closed, and their folder is there still
+			exec.IO().Cancel()
+			_ = exec.IO().Close()
+		}
+		if ignoreNotFound(derr) != nil && ctx.Err() == nil {
 			r.log.Warn("command not cleaned up", "container", task.ID(), "err", classify(derr))
 		}
 	}()
@@ -175,6 +180,9 @@ func (r *Runtime) awaitExec(ctx context.Context, exec containerd.Process, exited
 		}
 	}
 }
+
+// execDir holds the pipes of the commands that run. Their readers are in the agent: those of one that was killed are removed at its next start.
+func execDir(cfg Config) string { return filepath.Join(cfg.RunDir, "exec") }
 
 func orNowhere(w io.Writer) io.Writer {
 	if w == nil {

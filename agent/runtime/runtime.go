@@ -140,6 +140,9 @@ func New(cfg Config) (*Runtime, error) {
 			return nil, fmt.Errorf("runtime: %w", err)
 		}
 	}
+	if err := os.RemoveAll(execDir(cfg)); err != nil {
+		return nil, fmt.Errorf("runtime: remove pipes of an earlier agent's commands: %w", err)
+	}
 	return &Runtime{
 		cfg: cfg, log: cfg.Log, client: cfg.Images.Client(), host: host,
 		bootID:    strings.TrimSpace(string(boot)),
