@@ -44,9 +44,13 @@ func (n *Node) nodeLimits() (cgroup.NodeLimits, error) {
 	if err != nil {
 		return cgroup.NodeLimits{}, err
 	}
-	l := cgroup.NodeLimits{
-		MilliCPU: max(int64(n.host.CPUs())*1000-reserved.Cpu().MilliValue(), 1),
-		Memory:   max(n.host.Memory().Total-reserved.Memory().Value(), 1),
+	var l cgroup.NodeLimits
+	// What is not known sets no limit.
+	if cpus := int64(n.host.CPUs()); cpus > 0 {
+		l.MilliCPU = max(cpus*1000-reserved.Cpu().MilliValue(), 1)
+	}
+	if total := n.host.Memory().Total; total > 0 {
+		l.Memory = max(total-reserved.Memory().Value(), 1)
 	}
 	pids, ok := reserved["pid"]
 	if most := n.host.Pids().Max; ok && most > 0 {
