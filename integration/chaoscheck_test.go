@@ -46,7 +46,7 @@ func (c *chaos) watch() {
 	if c.down["containerd"] {
 		return
 	}
-	var fatal error
+	var broken []error // what no waiting mends
 	c.eventually(20*time.Second, func() error {
 		tasks, err := c.tasks()
 		if err != nil {
@@ -58,21 +58,21 @@ func (c *chaos) watch() {
 				continue
 			}
 			if other, twice := running[unit(id)]; twice {
-				fatal = errors.Join(fatal, fmt.Errorf("%s and %s run at once", id, other))
+				broken = append(broken, fmt.Errorf("%s and %s run at once", id, other))
 			}
 			running[unit(id)] = id
 			if pid, known := c.ever[id]; known && pid != task.pid {
-				fatal = errors.Join(fatal, fmt.Errorf("container %s runs with PID %s, before with %s", id, task.pid, pid))
+				broken = append(broken, fmt.Errorf("container %s runs with PID %s, before with %s", id, task.pid, pid))
 			}
 			c.ever[id] = task.pid
 		}
-		if fatal != nil {
+		if len(broken) > 0 {
 			return nil
 		}
 		return c.runOn(tasks, running)
 	})
-	if fatal != nil {
-		c.t.Fatal(fatal)
+	if len(broken) > 0 {
+		c.t.Fatal(errors.Join(broken...))
 	}
 }
 
@@ -132,7 +132,7 @@ func (c *chaos) settled() error {
 	}
 	err = errors.Join(append(errs, c.deploymentsSettled(ctx, list.Items))...)
 	if err == nil {
-		c.t.Logf("settled: %d pods by the plan, %d in all, %d containers run, %d ran in the whole", len(c.expects), len(list.Items), len(told), len(c.ever))
+		c.t.Logf("settled: %d pods by the plan, %d in all, %d containers run, %d ran in the whole, %d were held to run on", len(c.expects), len(list.Items), len(told), len(c.ever), len(c.first))
 	}
 	return err
 }
