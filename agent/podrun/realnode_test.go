@@ -123,7 +123,9 @@ func newRealNode(t testing.TB) *realNode {
 	root := fmt.Sprintf("coraclerun%d", os.Getpid())
 	n.cgroups, err = cgroup.New(cgroup.Config{Root: root, Driver: cgroup.DriverCgroupfs, Log: n.log})
 	check()
-	t.Cleanup(func() { removeGroups(root) })
+	t.Cleanup(func() {
+		testwait.Nil(t, "remove the test's cgroups", func() error { return n.cgroups.RemoveTree(context.Background()) })
+	})
 	n.network, err = cni.New(cni.Config{
 		ConfDir: filepath.Join(n.dir, "net.d"), BinDirs: []string{pluginsDir}, CacheDir: filepath.Join(n.dir, "cni"), RunDir: filepath.Join(n.dir, "cnirun"),
 		Own: cni.Own{File: "90-test.conflist", Bridge: "crt0", MTU: 1400, PodCIDRs: []string{"10.99.7.0/24"}},
@@ -312,15 +314,6 @@ func (n *realNode) gone(r *Runner) {
 	for _, line := range strings.Split(string(mounts), "\n") {
 		if strings.Contains(line, n.dir) {
 			n.t.Errorf("mount left: %s", line)
-		}
-	}
-}
-
-func removeGroups(root string) {
-	dirs, _ := filepath.Glob("/sys/fs/cgroup/*/" + root)
-	for _, dir := range append(dirs, "/sys/fs/cgroup/"+root) {
-		for _, sub := range []string{"burstable", "besteffort", ""} {
-			_ = os.Remove(filepath.Join(dir, sub))
 		}
 	}
 }
