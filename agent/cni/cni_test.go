@@ -142,6 +142,12 @@ func TestNamespaceLost(t *testing.T) {
 	if _, err := c.Attach(ctx, a); err != nil {
 		t.Fatal(err)
 	}
+	// Held open it stays with its link for a while, as every namespace does on a busy machine.
+	dying, err := os.Open(netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dying.Close()
 	if err := unix.Unmount(netns, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,8 @@ type Plug struct {
 	Gateways  []netip.Addr   // a default route leads to each
 }
 
-// PlugIn makes the bridge where it is missing, and the pod's link with addresses and routes. The link must not exist;
-// what an error leaves goes with the removal of either end. It returns the MAC addresses of the bridge and of the link's host end.
+// PlugIn makes the bridge where it is missing, and the pod's link with addresses and routes. The link must not exist in the
+// namespace; what an error leaves goes with the removal of either end. It returns the MAC addresses of the bridge and of the link's host end.
 func PlugIn(b Bridge, p Plug) (bridgeMAC, hostMAC string, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -53,7 +53,7 @@ func PlugIn(b Bridge, p Plug) (bridgeMAC, hostMAC string, err error) {
 		LinkAttrs: netlink.LinkAttrs{Name: p.HostName, MTU: p.MTU, MasterIndex: bridge.Attrs().Index, Flags: net.FlagUp, TxQLen: -1},
 		PeerName:  p.Name, PeerHardwareAddr: p.MAC, PeerNamespace: netlink.NsFd(ns),
 	}
-	if err := h.LinkAdd(veth); err != nil {
+	if err := addAnew(h, veth); err != nil {
 		return "", "", fmt.Errorf("make link %s: %w", p.HostName, err)
 	}
 	// A pod reaches itself through its own service or host port.
@@ -73,6 +73,23 @@ func PlugIn(b Bridge, p Plug) (bridgeMAC, hostMAC string, err error) {
 		return "", "", fmt.Errorf("link %s in %s: %w", p.Name, p.Namespace, err)
 	}
 	return bridge.Attrs().HardwareAddr.String(), made.Attrs().HardwareAddr.String(), nil
+}
+
+// addAnew makes a link. One of its name is the rest of a namespace that is gone: the kernel takes such links away some
+// time after the namespace itself.
+func addAnew(h *netlink.Handle, l netlink.Link) error {
+	err := h.LinkAdd(l)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	old, err := h.LinkByName(l.Attrs().Name)
+	if err == nil {
+		err = h.LinkDel(old)
+	}
+	if err = notFound(err); err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the old one: %w", err)
+	}
+	return h.LinkAdd(l)
 }
 
 // configure gives the pod's end its addresses and routes, through a handle inside the namespace.
