@@ -167,7 +167,6 @@ func TestVolumesThatCannotBeMade(t *testing.T) {
 		"cm-missing":     {"configMap: {name: nope}", `configmap "nope" not found`},
 		"cm-key":         {"configMap: {name: cm, items: [{key: nope, path: p}]}", "configmap references non-existent config key: nope"},
 		"secret-missing": {"secret: {secretName: nope}", `secret "nope" not found`},
-		"image":          {"image: {reference: " + s.image + "}", "not supported by the node: image"},
 	} {
 		s.apply(s.busybox(name, sleeper, "volumeMounts: [{name: v, mountPath: /v}]") + "\n  volumes: [{name: v, " + tc.volume + "}]\n")
 		defer s.wantEvent(name, "FailedMount", tc.want)

@@ -40,7 +40,7 @@ func nodeEvents(node string, before, after *v1.NodeStatus) []told {
 		case was == now:
 		case now == v1.ConditionTrue:
 			reason = r.yes
-		case now == v1.ConditionFalse && !(was == "" && r.condition == v1.NodeReady): // a node that comes up was not ready before
+		case now == v1.ConditionFalse && (was != "" || r.condition != v1.NodeReady): // a node that comes up was not ready before
 			reason = r.no
 		}
 		if reason != "" {

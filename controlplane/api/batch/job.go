@@ -286,7 +286,7 @@ func validateCompletionsUpdate(spec, old *batchv1.JobSpec, path *field.Path) fie
 // mutableTemplate is the old template with those parts of the new that may change: while a job is suspended and none of its
 // pods run, where its pods may run and what they ask for.
 func mutableTemplate(j, old *batchv1.Job) *corev1.PodTemplateSpec {
-	if !ptr.Deref(old.Spec.Suspend, false) || (old.Status.StartTime != nil && !(holds(&old.Status, batchv1.JobSuspended) && old.Status.Active == 0)) {
+	if !ptr.Deref(old.Spec.Suspend, false) || (old.Status.StartTime != nil && (!holds(&old.Status, batchv1.JobSuspended) || old.Status.Active != 0)) {
 		return &old.Spec.Template
 	}
 	now, out := &j.Spec.Template, old.Spec.Template.DeepCopy()
