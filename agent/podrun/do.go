@@ -272,11 +272,12 @@ func (w *worker) signal(ctx context.Context, s pod.SignalContainer) error {
 }
 
 func (w *worker) remove(ctx context.Context, s pod.RemoveContainer) error {
-	if err := w.r.cfg.Runtime.Remove(ctx, s.ID); err != nil {
-		return err
-	}
+	// The container goes last: while it is there, an agent that was killed in between comes back to the rest.
 	if err := w.removeAttemptLogs(s.Name, s.Attempt); err != nil {
 		return err
 	}
-	return w.r.cfg.Volumes.RemoveAttempt(w.uid, s.Name, s.Attempt)
+	if err := w.r.cfg.Volumes.RemoveAttempt(w.uid, s.Name, s.Attempt); err != nil {
+		return err
+	}
+	return w.r.cfg.Runtime.Remove(ctx, s.ID)
 }

@@ -17,7 +17,7 @@ func (w *worker) logPath(container string, attempt int) string {
 	return filepath.Join(w.logDir(w.pod.Namespace, w.pod.Name), container, strconv.Itoa(attempt)+".log")
 }
 
-// removeAttemptLogs removes the log of one attempt with its rotated parts.
+// removeAttemptLogs removes the log of one attempt with its rotated parts, and the folders that are empty then.
 func (w *worker) removeAttemptLogs(container string, attempt int) error {
 	dirs, err := filepath.Glob(filepath.Join(w.r.cfg.LogDir, "*_"+string(w.uid), container))
 	if err != nil {
@@ -34,6 +34,7 @@ func (w *worker) removeAttemptLogs(container string, attempt int) error {
 				return fmt.Errorf("remove log: %w", err)
 			}
 		}
+		_, _ = os.Remove(dir), os.Remove(filepath.Dir(dir)) // they stay where other logs are in them
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ type memRuntime struct {
 	behave    map[string]behaviour
 
 	refuseUpdate error
+	refuseRemove error
 	written      map[string]int64 // into root file systems, by container name
 }
 
@@ -231,6 +232,9 @@ func (r *memRuntime) Remove(_ context.Context, id string) error {
 	if uid, c := r.locate(id); c != nil {
 		if c.State == pod.Running {
 			return fmt.Errorf("container %s runs", id)
+		}
+		if r.refuseRemove != nil {
+			return r.refuseRemove
 		}
 		o := r.pods[uid]
 		o.Containers = slices.DeleteFunc(o.Containers, func(c pod.Container) bool { return c.ID == id })

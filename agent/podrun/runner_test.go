@@ -136,6 +136,30 @@ func TestOrphansWaitForComplete(t *testing.T) {
 	})
 }
 
+// A container goes after its logs: an agent that is killed in between finds the container, and nothing finds logs alone.
+func TestLogsGoBeforeTheirContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		_, stop := n.run(t)
+		defer stop()
+		n.store.assign(newPod("u1", "web"))
+		n.pass(time.Second)
+		dir := filepath.Join(n.logDir, "default_pod-u1_u1")
+		if _, err := os.Stat(dir); err != nil {
+			t.Fatal(err)
+		}
+		n.runtime.refuseRemove = errors.New("killed here")
+		n.store.userDeletes("u1", 0)
+		n.pass(time.Minute)
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("logs without their container: %v", err)
+		}
+		if left := n.left("u1"); left == "" {
+			t.Error("the container went all the same")
+		}
+	})
+}
+
 func TestUnreadableIsNotAbsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
