@@ -75,9 +75,12 @@ func newNetns(t testing.TB, path string) {
 
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("%s is not installed (scripts/packages.txt)", name)
+	}
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
-		t.Skipf("%s %v: %v: %s", name, args, err, out)
+		t.Fatalf("%s %v: %v: %s", name, args, err, out)
 	}
 	return string(out)
 }

@@ -37,9 +37,12 @@ func TestMain(m *testing.M) {
 
 func ruleset(t *testing.T) string {
 	t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is needed to read the rules, and it is not installed")
+	}
 	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
 	if err != nil {
-		t.Skipf("nft is needed to read the rules: %v: %s", err, out)
+		t.Fatalf("nft list ruleset: %v: %s", err, out)
 	}
 	return string(out)
 }
